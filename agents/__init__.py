@@ -1,0 +1,1 @@
+"""The agent: what runs on a machine that is backed up. Never imports Django."""

@@ -1,0 +1,1 @@
+"""Scanning, chunking, sealing, manifests, backing up, restoring."""
