@@ -1,0 +1,1 @@
+"""The Strongroom platform: what runs on the server."""
