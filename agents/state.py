@@ -227,12 +227,15 @@ class AgentHome:
         """To be durable before the commit is sent: the answer may be lost."""
         self._write(PENDING, statement)
 
-    def save_last_statement(self, statement: bytes) -> None:
-        """The server acknowledged this statement (and with it forgets the pending one)."""
-        self._write(LAST, statement)
-        self.forget_pending_statement()
+    def promote_pending_statement(self) -> None:
+        """The pending statement was acknowledged: it becomes the last one, and nothing is pending."""
+        pending = self.path / PENDING
+        if pending.exists():
+            pending.rename(self.path / LAST)
+            fsync_directory(self.path)
 
-    def forget_pending_statement(self) -> None:
+    def drop_pending_statement(self) -> None:
+        """The server never took the pending statement: nothing is pending any more."""
         (self.path / PENDING).unlink(missing_ok=True)
         fsync_directory(self.path)
 
