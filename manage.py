@@ -1,0 +1,46 @@
+#!/usr/bin/env python
+"""Django's door. Finds the running instance by STRONGROOM_HOME, so that every command works on what `up` started."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+SETTINGS = "DJANGO_SETTINGS_MODULE"
+# These start, or do without, an instance.
+NEED_NO_INSTANCE = {"up", "demo", "help", "version", "check", "makemigrations", "collectstatic", "compilemessages"}
+# These change the schema, which only the owner of the database may (docs/decisions/0002).
+NEED_OWNER_ROLE = {"migrate", "sqlmigrate", "dbshell", "createcachetable"}
+
+
+def main(arguments: list[str]) -> None:
+    """Run one management command; a fault that we know ends with one sentence instead of a traceback."""
+    command = arguments[1] if len(arguments) > 1 else "help"
+    os.chdir(Path(__file__).resolve().parent)
+    if command in NEED_OWNER_ROLE:
+        os.environ["STRONGROOM_DATABASE_ROLE"] = "owner"
+    if SETTINGS not in os.environ:
+        os.environ[SETTINGS] = "backup_platform.settings.embedded"
+        if command not in NEED_NO_INSTANCE and "DATABASE_URL" not in os.environ and "--help" not in arguments:
+            join_running_instance()
+    from django.core.management import execute_from_command_line
+
+    execute_from_command_line(arguments)
+
+
+def join_running_instance() -> None:
+    """Take the addresses and secrets of the instance that runs in STRONGROOM_HOME, or say that none runs."""
+    from backup_platform.embedded.run_record import running_environment
+
+    from backup_platform.embedded.errors import EmbeddedError
+
+    home = Path(os.environ.get("STRONGROOM_HOME", "var")).absolute()
+    try:
+        os.environ.update(running_environment(home))
+    except EmbeddedError as fault:
+        sys.exit(f"error: {fault.what}\ntry: {fault.remedy}")
+
+
+if __name__ == "__main__":
+    main(sys.argv)

@@ -1,0 +1,93 @@
+"""What every room's tests share: the servers, the database, a home, an environment for child processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from tests.servers import HANDOVER, ServerRun, Servers, inherited_servers
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Under xdist the controller starts the servers, before its workers are born."""
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
+        run = ServerRun()
+        config.add_cleanup(run.stop)
+        os.environ[HANDOVER] = json.dumps(asdict(run.start()))
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """Real PostgreSQL and Valkey, started at the first test that needs them."""
+    from django.conf import settings
+
+    from backup_platform.settings.environment import broker_from_redis_url
+
+    inherited = inherited_servers()
+    run = ServerRun()
+    try:
+        found = inherited or run.start()
+        settings.REDIS_URL = found.valkey_url
+        settings.CELERY_BROKER_URL = broker_from_redis_url(found.valkey_url)
+        yield found
+    finally:
+        run.stop()
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(servers: Servers, django_db_modify_db_settings_parallel_suffix: None) -> None:
+    """pytest-django's hook, called before it makes the test database: point Django at the servers."""
+    from django.db import connections
+
+    connections["default"].settings_dict.update(servers.django_settings())
+
+
+@pytest.fixture
+def strongroom_home(tmp_path: Path, settings) -> Path:
+    """A fresh, empty STRONGROOM_HOME, in the settings for the length of the test."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    settings.STRONGROOM_HOME = home
+    return home
+
+
+@pytest.fixture
+def platform_environment(strongroom_home: Path, servers: Servers, django_db_setup: None) -> dict[str, str]:
+    """The environment of a child process that works on the test database, as the application role.
+
+    Use it with `transactional_db`: a child cannot see what an open transaction has not committed.
+    """
+    from django.db import connection
+
+    return {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "PYTHONPATH": str(REPOSITORY),
+        "DJANGO_SETTINGS_MODULE": "backup_platform.settings.test",
+        "STRONGROOM_HOME": str(strongroom_home),
+        "DATABASE_URL": servers.database_url(connection.settings_dict["NAME"]),
+        "REDIS_URL": servers.valkey_url,
+        "LC_ALL": "C.UTF-8",
+    }
+
+
+@pytest.fixture
+def application_role(db: None) -> Iterator[None]:
+    """Run the test's database work with the rights that the platform has in production."""
+    from django.conf import settings
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET ROLE {settings.DATABASE_APPLICATION_ROLE}")
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("RESET ROLE")
