@@ -93,7 +93,7 @@ class Pack(models.Model):
     state = models.CharField(max_length=16, choices=PackState.choices, default=PackState.OPEN)
     records = models.IntegerField(default=0)
     bytes = models.BigIntegerField(default=0)
-    digest = models.BinaryField(max_length=32, default=bytes, help_text="BLAKE3 of the whole file, once sealed.")
+    digest = models.BinaryField(max_length=32, default=b"", help_text="BLAKE3 of the whole file, once sealed.")
     fault = models.CharField(max_length=500, blank=True, default="")
     opened_at = models.DateTimeField(auto_now_add=True)
     sealed_at = models.DateTimeField(null=True, blank=True)
