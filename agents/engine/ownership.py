@@ -1,0 +1,98 @@
+"""Owner, mode, extended attributes and time of something that was just placed, all set through its descriptor."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import stat
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from protocol.stored.manifests import Entry
+
+MAX_NUMBER = (1 << 32) - 2
+_ORDINARY = (b"user.", b"system.posix_acl_")
+"""Attributes that give nobody a privilege; the others (capabilities above all) only on root's request."""
+
+
+class Owners:
+    """Who shall own an entry: the name if this machine knows it, else the number. None unless we are root."""
+
+    def __init__(self, numeric: bool = False, root: bool | None = None) -> None:
+        self._numeric = numeric
+        self.is_root = os.geteuid() == 0 if root is None else root
+
+    def of(self, entry: Entry) -> tuple[int, int] | None:
+        """Return (uid, gid), or None when owners cannot be set. Raises OverflowError for a number out of bounds."""
+        if not self.is_root:
+            return None
+        user, group = (entry.uid, entry.gid) if self._numeric else (_uid(entry), _gid(entry))
+        if not (0 <= user <= MAX_NUMBER and 0 <= group <= MAX_NUMBER):
+            raise OverflowError("owner")
+        return user, group
+
+
+def _uid(entry: Entry) -> int:
+    return entry.uid if (known := _known_user(entry.user)) is None else known
+
+
+def _gid(entry: Entry) -> int:
+    return entry.gid if (known := _known_group(entry.group)) is None else known
+
+
+@lru_cache(maxsize=1024)
+def _known_user(name: str) -> int | None:
+    try:
+        return pwd.getpwnam(name).pw_uid if name else None
+    except (KeyError, ValueError, UnicodeError):
+        return None
+
+
+@lru_cache(maxsize=1024)
+def _known_group(name: str) -> int | None:
+    try:
+        return grp.getgrnam(name).gr_gid if name else None
+    except (KeyError, ValueError, UnicodeError):
+        return None
+
+
+def set_attributes(descriptor: int, entry: Entry, owners: Owners, *, keep_setuid: bool) -> Iterator[str]:
+    """Set everything that can be set; yield one sentence for each thing that cannot.
+
+    The owner comes first, because changing it clears setuid bits; the time last, because the others change it.
+    """
+    privileged = keep_setuid and owners.is_root
+    stripped = 0 if privileged else entry.mode & _privilege_bits(descriptor)
+    if stripped:
+        yield "its setuid or setgid bit was left out (--keep-setuid restores it, for root)"
+    yield from _try("owner", lambda: _chown(descriptor, owners.of(entry)))
+    yield from _try("mode", lambda: os.fchmod(descriptor, stat.S_IMODE(entry.mode & ~stripped)))
+    for name, value in entry.xattrs:
+        if privileged or name.startswith(_ORDINARY):
+            yield from _try("an extended attribute", _setting(descriptor, name, value))
+    yield from _try("modification time", lambda: os.utime(descriptor, ns=(entry.mtime_ns, entry.mtime_ns)))
+
+
+def _privilege_bits(descriptor: int) -> int:
+    """On a directory setgid only says whose group new files get; on a file it lends the group's rights."""
+    return stat.S_ISUID if stat.S_ISDIR(os.fstat(descriptor).st_mode) else stat.S_ISUID | stat.S_ISGID
+
+
+def _chown(descriptor: int, owner: tuple[int, int] | None) -> None:
+    if owner is not None:
+        os.fchown(descriptor, *owner)
+
+
+def _setting(descriptor: int, name: bytes, value: bytes) -> Callable[[], None]:
+    return lambda: os.setxattr(descriptor, name, value)
+
+
+def _try(what: str, act: Callable[[], None]) -> Iterator[str]:
+    try:
+        act()
+    except (OSError, OverflowError, ValueError) as fault:
+        reason = os.strerror(fault.errno).lower() if isinstance(fault, OSError) and fault.errno else "out of bounds"
+        yield f"its {what} could not be set ({reason})"
