@@ -31,9 +31,8 @@ def main(arguments: list[str]) -> None:
 
 def join_running_instance() -> None:
     """Take the addresses and secrets of the instance that runs in STRONGROOM_HOME, or say that none runs."""
-    from backup_platform.embedded.run_record import running_environment
-
     from backup_platform.embedded.errors import EmbeddedError
+    from backup_platform.embedded.run_record import running_environment
 
     home = Path(os.environ.get("STRONGROOM_HOME", "var")).absolute()
     try:

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
-from backup_platform.embedded.errors import HomeUnusable, ServerFailed
+from backup_platform.embedded.errors import ServerFailed
 from backup_platform.embedded.server_account import ServerAccount
 
 SUPERUSER = "postgres"
@@ -66,35 +66,27 @@ class Postgres:
         return (self.data / "PG_VERSION").is_file()
 
     def initialise(self) -> None:
-        """Make the cluster: data checksums on, scram for everyone. Unfinished work is removed again."""
-        self._make_data_directory()
+        """Make the cluster, data checksums on and scram for everyone. It has its name only when it is whole."""
+        unfinished = self.data.with_name(f"{self.data.name}.new")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(mode=0o700)
+        self.account.own(unfinished)
         password_file = self.data.with_name(f"{self.data.name}.password")
         try:
             password_file.touch(mode=0o600)
             password_file.write_text(self.passwords.superuser, encoding="ascii")
             self.account.own(password_file)
-            self._run_initdb(password_file)
-        except BaseException:
-            shutil.rmtree(self.data, ignore_errors=True)
-            raise
+            self._run_initdb(unfinished, password_file)
         finally:
             password_file.unlink(missing_ok=True)
+        unfinished.rename(self.data)
 
-    def _make_data_directory(self) -> None:
-        if self.data.exists() and any(self.data.iterdir()):
-            raise HomeUnusable(
-                f"{self.data} is not empty and holds no finished PostgreSQL cluster.",
-                "Move it away if nothing in it is yours, then start again.",
-            )
-        self.data.mkdir(mode=0o700, exist_ok=True)
-        self.account.own(self.data)
-
-    def _run_initdb(self, password_file: Path) -> None:
-        command = [str(self.bin / "initdb"), "-D", str(self.data), "-U", SUPERUSER, f"--pwfile={password_file}"]
+    def _run_initdb(self, directory: Path, password_file: Path) -> None:
+        command = [str(self.bin / "initdb"), "-D", str(directory), "-U", SUPERUSER, f"--pwfile={password_file}"]
         command += ["--auth=scram-sha-256", "--encoding=UTF8", "--data-checksums"]
         # The collation of the build itself: an operating system's may change under the indexes.
         command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
-        finished = subprocess.run(
+        finished: subprocess.CompletedProcess[str] = subprocess.run(
             command,
             **self.account.spawn_options,
             env=self.environment(),
@@ -107,7 +99,7 @@ class Postgres:
         if finished.returncode:
             reason = (finished.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise ServerFailed(
-                f"PostgreSQL could not make its data directory {self.data}: {reason}",
+                f"PostgreSQL could not make its data directory {directory}: {reason}",
                 "Check free space and permissions there.",
             )
 

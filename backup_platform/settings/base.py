@@ -49,25 +49,19 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "django_celery_beat",
     "axes",
-    *(
-        f"backup_platform.{room}"
-        for room in (
-            "tenants",
-            "fleet",
-            "vaults",
-            "policies",
-            "jobs",
-            "catalog",
-            "audit",
-            "notifications",
-            "reports",
-            "gateway",
-            "console",
-            "api",
-            "embedded",
-        )
-        if (BASE_DIR / "backup_platform" / room / "__init__.py").exists()
-    ),
+    "backup_platform.tenants",
+    "backup_platform.fleet",
+    "backup_platform.vaults",
+    "backup_platform.policies",
+    "backup_platform.jobs",
+    "backup_platform.catalog",
+    "backup_platform.audit",
+    "backup_platform.notifications",
+    "backup_platform.reports",
+    "backup_platform.gateway",
+    "backup_platform.console",
+    "backup_platform.api",
+    "backup_platform.embedded",
 ]
 
 MIDDLEWARE = [
@@ -128,7 +122,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 REDIS_URL = read_setting("REDIS_URL", "redis://127.0.0.1:6379/0")
 CELERY_BROKER_URL = broker_from_redis_url(REDIS_URL)
 
-AUTH_USER_MODEL = "tenants.User" if (BASE_DIR / "backup_platform" / "tenants" / "models.py").exists() else "auth.User"
+AUTH_USER_MODEL = "tenants.User"
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.Argon2PasswordHasher",

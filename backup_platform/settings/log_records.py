@@ -55,7 +55,7 @@ def _redact_text(text: str) -> str:
 
 def logging_settings(level: str) -> dict[str, Any]:
     """Django's LOGGING: JSON lines on standard error, from the standard library's loggers and structlog's alike."""
-    shared = [
+    shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,

@@ -1,0 +1,121 @@
+"""One child process: started in a session of its own, logged to a file, stopped within a bounded time.
+
+A session of its own, so that Ctrl-C reaches only the supervisor, which then stops everything in order. If the
+supervisor itself is killed, the kernel sends each child its stop signal (PR_SET_PDEATHSIG): nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+LOG_LIMIT = 10 * 1024 * 1024
+PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to run one process, and how to know that it serves.
+
+    READY returns quietly when the process serves and raises an OSError-like fault while it does not (yet).
+    """
+
+    name: str
+    command: list[str]
+    environment: dict[str, str] = field(repr=False)
+    log: Path
+    ready: Callable[[], Awaitable[None]]
+    stop_signal: signal.Signals = signal.SIGTERM
+    stop_seconds: float = 15
+    ready_seconds: float = 60
+    standard_input: bytes = field(default=b"", repr=False)
+    spawn_options: dict[str, Any] = field(default_factory=dict)
+
+
+class Child:
+    """The process of one recipe, started as often as need be."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id of the latest start; 0 before the first."""
+        return self.process.pid if self.process else 0
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process of the latest start still runs."""
+        return self.process is not None and self.process.returncode is None
+
+    async def start(self) -> None:
+        """Start the process; its output goes to the end of its log."""
+        bound_log(self.recipe.log)
+        stop_signal = self.recipe.stop_signal
+        with self.recipe.log.open("ab") as output:
+            self.process = await asyncio.create_subprocess_exec(
+                *self.recipe.command,
+                env=self.recipe.environment,
+                stdin=asyncio.subprocess.PIPE if self.recipe.standard_input else asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                preexec_fn=lambda: _die_with_parent(stop_signal),
+                **self.recipe.spawn_options,
+            )
+        if self.process.stdin:
+            self.process.stdin.write(self.recipe.standard_input)
+            self.process.stdin.close()
+
+    async def wait(self) -> int:
+        """The exit code (negative: the signal that ended it)."""
+        if self.process is None:
+            raise RuntimeError("wait() before start()")
+        return await self.process.wait()
+
+    async def stop(self) -> None:
+        """Ask, wait, then insist; the whole session is gone when this returns."""
+        if self.process is None:
+            return
+        if self.alive:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(self.recipe.stop_signal)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.process.wait(), self.recipe.stop_seconds)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        await self.process.wait()
+
+    def last_words(self, lines: int = 5) -> str:
+        """The end of the log, for a person who must find out why a process died."""
+        try:
+            with self.recipe.log.open("rb") as handle:
+                handle.seek(max(0, handle.seek(0, os.SEEK_END) - 4096))
+                text = handle.read().decode("utf-8", "replace")
+        except OSError:
+            return ""
+        return "\n".join(text.strip().splitlines()[-lines:])
+
+
+def _die_with_parent(stop_signal: signal.Signals) -> None:
+    _libc.prctl(PR_SET_PDEATHSIG, int(stop_signal), 0, 0, 0)
+
+
+def bound_log(log: Path) -> None:
+    """Keep LOG and one older part, ten megabytes each. Its writer appends, so it is emptied in place."""
+    try:
+        if log.stat().st_size > LOG_LIMIT:
+            shutil.copyfile(log, log.with_suffix(".log.1"))
+            os.truncate(log, 0)
+    except FileNotFoundError:
+        log.touch(mode=0o600)

@@ -1,0 +1,135 @@
+"""Our own processes: web, gateway, worker, beat. How each is run, told where its servers are, and known to serve."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from django.conf import settings
+
+from backup_platform.embedded import readiness
+from backup_platform.embedded.child import Recipe
+from backup_platform.settings.environment import broker_from_redis_url
+
+CHECKOUT = Path(settings.BASE_DIR)
+MANAGE = [sys.executable, str(CHECKOUT / "manage.py")]
+CELERY = [sys.executable, "-m", "celery", "-A", "workers.app"]
+QUEUES = "control,verify,tier,restore,notify"
+# Threads that talk to the database at the same time; more than these would only wait for the disk.
+WEB_CONNECTIONS = "8"
+GATEWAY_CONNECTIONS = "8"
+# What a child needs of the caller's environment; secrets and settings of another instance are not among it.
+INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "VIRTUAL_ENV", "SSL_CERT_FILE")
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where the instance is reached. GATEWAY is what agents are told, and may differ from where it listens."""
+
+    web_host: str
+    web_port: int
+    gateway_host: str
+    gateway_port: int
+    gateway: str
+
+    @property
+    def web(self) -> str:
+        """The URL that a browser on this host opens."""
+        host = "127.0.0.1" if self.web_host in {"0.0.0.0", "::"} else self.web_host  # noqa: S104 compared, not bound
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.web_port}/"
+
+    @property
+    def gateway_probe(self) -> str:
+        """The address at which this host itself reaches the gateway."""
+        return "127.0.0.1" if self.gateway_host in {"0.0.0.0", "::"} else self.gateway_host  # noqa: S104 compared
+
+
+@dataclass(frozen=True)
+class InstanceEnvironment:
+    """The environment of one instance. `children` lacks the owner's password: they have no business with the schema."""
+
+    home: Path
+    addresses: Addresses
+    secret_key: str = field(repr=False)
+    application_url: str = field(repr=False)
+    owner_url: str = field(repr=False)
+    redis_url: str = field(repr=False)
+
+    def shared(self) -> dict[str, str]:
+        """What names this instance and holds no right to its schema."""
+        return {
+            "DJANGO_SETTINGS_MODULE": os.environ.get("DJANGO_SETTINGS_MODULE", "backup_platform.settings.embedded"),
+            "STRONGROOM_HOME": str(self.home),
+            "STRONGROOM_GATEWAY_HOST": self.addresses.gateway_host,
+            "STRONGROOM_GATEWAY_PORT": str(self.addresses.gateway_port),
+            "STRONGROOM_GATEWAY_ADDRESS": self.addresses.gateway,
+            "STRONGROOM_WEB_HOST": self.addresses.web_host,
+            "STRONGROOM_WEB_PORT": str(self.addresses.web_port),
+            "DJANGO_SECRET_KEY": self.secret_key,
+            "DATABASE_URL": self.application_url,
+            "REDIS_URL": self.redis_url,
+        }
+
+    def for_commands(self) -> dict[str, str]:
+        """What HOME/run.json offers to other commands: `migrate` needs the owner."""
+        return {**self.shared(), "DATABASE_OWNER_URL": self.owner_url}
+
+    def for_child(self, **more: str) -> dict[str, str]:
+        """A child's whole environment."""
+        kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
+        kept.update({name: value for name, value in os.environ.items() if name.startswith("STRONGROOM_")})
+        return {**kept, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(CHECKOUT), **self.shared(), **more}
+
+
+def platform_recipes(instance: InstanceEnvironment, logs: Path) -> list[Recipe]:
+    """The four processes. They may start at the same time: the servers that they need are there."""
+    addresses = instance.addresses
+    return [
+        Recipe(
+            name="web",
+            command=[*MANAGE, "run_web"],
+            environment=instance.for_child(
+                STRONGROOM_DATABASE_POOL=WEB_CONNECTIONS, STRONGROOM_STATEMENT_TIMEOUT="60s"
+            ),
+            log=logs / "web.log",
+            ready=readiness.web_ready(addresses.web),
+        ),
+        Recipe(
+            name="gateway",
+            command=[*MANAGE, "run_gateway"],
+            environment=instance.for_child(STRONGROOM_DATABASE_POOL=GATEWAY_CONNECTIONS),
+            log=logs / "gateway.log",
+            ready=readiness.listening(addresses.gateway_probe, addresses.gateway_port),
+            stop_seconds=30,
+        ),
+        Recipe(
+            name="worker",
+            command=[
+                *CELERY,
+                "worker",
+                "-Q",
+                QUEUES,
+                "-c",
+                "2",
+                "-n",
+                "worker@%h",
+                "-l",
+                "INFO",
+                "--without-gossip",
+                "--without-mingle",
+            ],
+            environment=instance.for_child(REMAP_SIGTERM="SIGQUIT"),
+            log=logs / "worker.log",
+            ready=readiness.worker_ready(broker_from_redis_url(instance.redis_url)),
+            stop_seconds=30,
+        ),
+        Recipe(
+            name="beat",
+            command=[*CELERY, "beat", "--pidfile=", "-l", "INFO"],
+            environment=instance.for_child(),
+            log=logs / "beat.log",
+            ready=readiness.still_alive(1.5),
+        ),
+    ]

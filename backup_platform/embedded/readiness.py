@@ -1,0 +1,106 @@
+"""Waiting until something serves, with an end to every wait."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Awaitable, Callable
+
+import psycopg
+import redis
+from celery import Celery
+from django.conf import settings
+
+from backup_platform.embedded.child import Child
+from backup_platform.embedded.errors import ServerFailed
+from backup_platform.embedded.postgres import Postgres
+from backup_platform.embedded.valkey import Valkey
+
+POLL_SECONDS = 0.05
+ATTEMPT_SECONDS = 5
+NOT_YET = (OSError, psycopg.OperationalError, redis.RedisError, urllib.error.URLError, TimeoutError)
+
+
+async def wait_until_ready(child: Child) -> float:
+    """Seconds until CHILD served. Raises ServerFailed, with the end of its log, if it died or took too long."""
+    started = time.monotonic()
+    fault: BaseException | None = None
+    while time.monotonic() - started < child.recipe.ready_seconds:
+        if not child.alive:
+            raise ServerFailed(f"{child.recipe.name} ended while starting.", _where_to_look(child))
+        try:
+            await child.recipe.ready()
+        except NOT_YET as not_yet:
+            fault = not_yet
+            await asyncio.sleep(POLL_SECONDS)
+        else:
+            return time.monotonic() - started
+    raise ServerFailed(
+        f"{child.recipe.name} did not serve within {child.recipe.ready_seconds:.0f} seconds ({fault}).",
+        _where_to_look(child),
+    )
+
+
+def _where_to_look(child: Child) -> str:
+    return f"The end of {child.recipe.log} says:\n{child.last_words()}"
+
+
+def postgres_ready(postgres: Postgres) -> Callable[[], Awaitable[None]]:
+    """Ready when the superuser can sign in."""
+
+    def attempt() -> None:
+        postgres.connect().close()
+
+    return lambda: asyncio.to_thread(attempt)
+
+
+def valkey_ready(valkey: Valkey) -> Callable[[], Awaitable[None]]:
+    """Ready when it answers a ping with its data loaded."""
+
+    def attempt() -> None:
+        with valkey.connect() as client:
+            client.ping()
+
+    return lambda: asyncio.to_thread(attempt)
+
+
+def web_ready(url: str) -> Callable[[], Awaitable[None]]:
+    """Ready when /readyz answers 200: it asks the database and the broker itself."""
+
+    def attempt() -> None:
+        with urllib.request.urlopen(f"{url}readyz", timeout=ATTEMPT_SECONDS):  # noqa: S310 our own http address
+            pass
+
+    return lambda: asyncio.to_thread(attempt)
+
+
+def listening(host: str, port: int) -> Callable[[], Awaitable[None]]:
+    """Ready when something accepts connections there."""
+
+    async def attempt() -> None:
+        async with asyncio.timeout(ATTEMPT_SECONDS):
+            _, writer = await asyncio.open_connection(host, port)
+        writer.close()
+
+    return attempt
+
+
+def worker_ready(broker_url: str) -> Callable[[], Awaitable[None]]:
+    """Ready when a worker answers over the broker: alive, connected and listening."""
+
+    def attempt() -> None:
+        application = Celery("probe", broker=broker_url, set_as_current=False)
+        application.config_from_object(settings, namespace="CELERY")
+        application.conf.broker_url = broker_url
+        with application.connection_for_write() as connection:
+            if not application.control.ping(timeout=2, connection=connection, limit=1):
+                raise TimeoutError("no worker answers")
+
+    return lambda: asyncio.to_thread(attempt)
+
+
+def still_alive(seconds: float) -> Callable[[], Awaitable[None]]:
+    """Ready when the process has lived for SECONDS: for one that answers nobody (beat)."""
+    return lambda: asyncio.sleep(seconds)
