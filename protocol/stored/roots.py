@@ -73,7 +73,7 @@ class RootBody(msgspec.Struct, frozen=True, kw_only=True):
     files: int = 0
     directories: int = 0
     others: int = 0
-    bytes: int = 0
+    content_bytes: int = msgspec.field(default=0, name="bytes")
     """Sum of the files' sizes."""
     errors: int = 0
     """Sources that could not be read or changed while they were read."""
