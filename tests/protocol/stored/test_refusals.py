@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -68,10 +70,8 @@ def mutated(draw: st.DrawFn, whole: st.SearchStrategy[bytes]) -> bytes:
 def test_only_format_errors_come_out_of(name, data):
     decode, whole = DECODERS[name]
     candidate = data.draw(st.one_of(mutated(whole), st.binary(max_size=120)))
-    try:
+    with contextlib.suppress(FormatError):
         decode(candidate)
-    except FormatError as error:
-        assert str(error)
 
 
 @pytest.mark.parametrize("name", [n for n in DECODERS if n not in ("enrolment secret", "root body", "recipients")])

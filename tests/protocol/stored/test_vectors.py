@@ -1,7 +1,7 @@
 """Format version 1 is frozen: these bytes must be written, and read, for ever.
 
-A difference here means a new format version, never a new vector. `python -m tests.protocol.stored.test_vectors NAME` prints
-the bytes of a vector that is not kept yet.
+A difference here means a new format version, never a new vector. `python -m tests.protocol.stored.test_vectors NAME`
+prints the bytes of a vector that is not kept yet.
 """
 
 from __future__ import annotations
