@@ -1,0 +1,148 @@
+"""Reading sealed records from wherever their packs are: by digest, and looked up again before damage is spoken of."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from blake3 import blake3
+
+from backup_platform.catalog.chunk_index import batches
+from backup_platform.catalog.errors import RecordLost, RecordUnavailable
+from backup_platform.catalog.models import Pack, PackPlace
+from backup_platform.catalog.present import MAX_QUESTION, Place, find_all_places, find_places, find_spares
+from backup_platform.catalog.stores import local_target, spool_path
+from backup_platform.storage.base import NotFound, StoreError
+from protocol.stored.errors import FormatError
+from protocol.stored.packs import RECORD_HEADER_SIZE, decode_record_header
+
+
+class PackGone(Exception):
+    """The pack's file is not where its row said: moved meanwhile, or lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A sealed record whose bytes match their digest (BLAKE3)."""
+
+    kind: int
+    id: bytes
+    digest: bytes
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What became of one id: its record, or None when no place holds its right bytes."""
+
+    id: bytes
+    record: Record | None
+
+
+class PackReader:
+    """Reads records of one vault, in the tenant scope in force. Holds one file and one record at a time."""
+
+    def __init__(self, vault_number: int) -> None:
+        self.vault_number = vault_number
+
+    def read(self, ids: Sequence[bytes]) -> Iterator[Found]:
+        """Every id once, in the order of their places on disk. Raises RecordUnavailable when a store is away."""
+        for batch in batches(ids, MAX_QUESTION):
+            yield from self._read_batch(batch)
+
+    def read_one(self, record_id: bytes) -> Record:
+        """One record; RecordLost when no place holds its right bytes, RecordUnavailable when a store is away."""
+        for found in self.read([record_id]):
+            if found.record is not None:
+                return found.record
+        raise RecordLost(record_id)
+
+    def _read_batch(self, ids: Sequence[bytes]) -> Iterator[Found]:
+        places = find_places(self.vault_number, ids)
+        troubled = [record_id for record_id in dict.fromkeys(ids) if record_id not in places]
+        with ExitStack() as stack:
+            pack_id, file = 0, None
+            for record_id, place in sorted(places.items(), key=lambda item: (item[1].pack_id, item[1].offset)):
+                if place.pack_id != pack_id:
+                    stack.close()
+                    pack_id, file = place.pack_id, _open_or_none(place.pack_id)
+                    if file is not None:
+                        stack.callback(file.close)
+                record = read_record(file, record_id, place) if file is not None else None
+                if record is None:
+                    troubled.append(record_id)
+                else:
+                    yield Found(record_id, record)
+        for record_id in troubled:
+            yield Found(record_id, self._search(record_id))
+
+    def _search(self, record_id: bytes) -> Record | None:
+        """Look an id up afresh and try every copy that there is, spares last."""
+        copies = find_all_places(self.vault_number, [record_id]) + find_spares(self.vault_number, [record_id])
+        for _, place in copies:
+            file = _open_or_none(place.pack_id)
+            if file is None:
+                continue
+            with file:
+                record = read_record(file, record_id, place)
+            if record is not None:
+                return record
+        return None
+
+
+def open_pack_file(pack: Pack) -> BinaryIO:
+    """A pack's file for reading. PackGone when it is not there, RecordUnavailable when that cannot be said."""
+    if pack.place == PackPlace.LOST:
+        raise PackGone
+    try:
+        if pack.place == PackPlace.TARGET:
+            return local_target().open(pack.path)
+        return _open_spool_file(pack.path)
+    except (NotFound, FileNotFoundError):
+        raise PackGone from None
+    except (OSError, StoreError) as fault:
+        raise RecordUnavailable(f"A pack cannot be read just now ({type(fault).__name__}).") from fault
+
+
+def read_record(file: BinaryIO, record_id: bytes, place: Place) -> Record | None:
+    """The record at a place of an open pack file, or None unless header, length and digest are right."""
+    try:
+        file.seek(place.offset - RECORD_HEADER_SIZE)
+        data = file.read(RECORD_HEADER_SIZE + place.length)
+    except OSError:
+        return None  # an unreadable sector is damage of this record; other records of the file may be whole
+    try:
+        header = decode_record_header(data[:RECORD_HEADER_SIZE])
+    except FormatError:
+        return None
+    sealed = data[RECORD_HEADER_SIZE:]
+    same = header.id == record_id and header.length == place.length == len(sealed)
+    if not same or place.kind not in (0, header.kind) or blake3(sealed).digest() != header.digest:
+        return None
+    return Record(header.kind, record_id, header.digest, sealed)
+
+
+def _open_or_none(pack_id: int) -> BinaryIO | None:
+    pack = Pack.objects.filter(pk=pack_id).first()
+    try:
+        return open_pack_file(pack) if pack is not None else None
+    except PackGone:
+        return None
+
+
+def _open_spool_file(path: str) -> BinaryIO:
+    """Sealing renames a pack before its row says so, so an `.open` file that is gone is looked for as `.pack`."""
+    try:
+        return _open_plain(path)
+    except FileNotFoundError:
+        if not path.endswith(".open"):
+            raise
+        return _open_plain(path.removesuffix(".open") + ".pack")
+
+
+def _open_plain(path: str) -> BinaryIO:
+    descriptor = os.open(spool_path(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    return os.fdopen(descriptor, "rb", buffering=0)

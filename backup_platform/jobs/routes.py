@@ -1,0 +1,30 @@
+"""Which task does a job, and from which queue. The names are the whole bond between the platform and its workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from backup_platform.jobs.models import JobKind
+
+QUEUES = ("control", "verify", "tier", "restore", "notify")
+"""Separate queues, so that a long task of one kind does not hold up another; the last three are reserved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A task's name and its queue."""
+
+    task: str
+    queue: str
+
+
+ROUTES: dict[tuple[str, str], Route] = {
+    (JobKind.VERIFY, "pack"): Route("strongroom.verify_pack", "verify"),
+    (JobKind.DEDUPLICATE, "pack"): Route("strongroom.deduplicate_pack", "verify"),
+    (JobKind.VERIFY, "snapshot"): Route("strongroom.complete_snapshot", "verify"),
+}
+
+
+def route_of(kind: str, subject: str) -> Route:
+    """The route of a job by its kind and what its subject is; KeyError when no task does such work."""
+    return ROUTES[(kind, subject.partition(":")[0])]
