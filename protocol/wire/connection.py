@@ -5,6 +5,7 @@ into `buffer()` and says `filled(n)`, takes events until NEED_DATA, writes what 
 times of `limits`. It is not thread-safe.
 """
 
+from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Literal
@@ -49,10 +50,16 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Unsupported:
-    """A frame of a type that is not known here was skipped. With a request id, answer it with FAILURE UNSUPPORTED."""
+    """A frame of a type that is not known here was skipped. Unless `request` is 0, send `failure` with that id."""
 
     type: int
     request: int
+
+    @property
+    def failure(self) -> messages.Failure:
+        """The polite answer."""
+        what = f"Message type {self.type} is not known on this side."
+        return messages.Failure(code=FailureCode.UNSUPPORTED, message=what)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +76,7 @@ class Connection:
         self.role = role
         self._talk = Conversation()
         self._received = ReceiveBuffer()
-        self._given: list[memoryview] = []  # from receive_data(), not yet in the buffer
+        self._given: deque[memoryview] = deque()  # from receive_data(), not yet in the buffer
         self._reader = FrameReader(self._received, self._talk, role.peer)
         self._eof = False
         self._refused = False
@@ -84,7 +91,7 @@ class Connection:
 
     @property
     def version(self) -> int | None:
-        """The protocol version agreed upon, once WELCOME has passed."""
+        """The protocol version: chosen from HELLO (the gateway says it in its WELCOME), settled by WELCOME."""
         return self._talk.version
 
     @property
@@ -181,7 +188,7 @@ class Connection:
         view[:count] = data[:count]
         self._received.filled(count)
         if count == len(data):
-            del self._given[0]
+            self._given.popleft()
         else:
             self._given[0] = data[count:]
 

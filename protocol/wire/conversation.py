@@ -7,7 +7,7 @@ the peer's: `admit` on the header, before anything is allocated, and `record` on
 from protocol.wire import messages
 from protocol.wire.codec import Manner, MessageKind
 from protocol.wire.errors import FailureCode, Violation
-from protocol.wire.flight import Puts, Requests, check_answer
+from protocol.wire.flight import Asked, Puts, Requests, check_answer
 from protocol.wire.states import BEFORE_READY, Phase, act_of_answer, act_of_request, check_may_open, turn
 from protocol.wire.types import MessageType, Role
 from protocol.wire.versions import choose_version
@@ -18,7 +18,7 @@ class Conversation:
 
     def __init__(self) -> None:
         self.phase = Phase.OPENING
-        self.version: int | None = None  # known from HELLO at the gateway, from WELCOME on at both
+        self.version: int | None = None  # chosen at HELLO, settled by WELCOME
         self.puts = Puts()
         self.ended: set[Role] = set()  # voices that said GOODBYE or a closing FAILURE
         self.requests = {Role.AGENT: Requests(), Role.GATEWAY: Requests()}
@@ -39,13 +39,18 @@ class Conversation:
         if kind.code is MessageType.PUT:
             self.puts.check_room(payload_length)
 
-    def admit_unknown(self, sender: Role, code: int) -> None:
-        """Judge the header of a type that is not known here: it may be skipped by whoever has been welcomed."""
+    def admit_unknown(self, sender: Role, code: int, request: int) -> None:
+        """Judge the header of a type that is not known here. After the welcome it is skipped, not fatal.
+
+        With a request id it counts as a request, so that FAILURE can answer it.
+        """
         if sender in self.ended:
             raise Violation(f"The {sender.value} had ended its side and sends message type {code}.")
         if self.phase in BEFORE_READY:
             what = f"Message type {code} is not known, and the peer has not been welcomed."
             raise Violation(what, FailureCode.UNSUPPORTED)
+        if request:
+            self.requests[sender].book(request, Asked(code))
 
     def record(
         self, kind: MessageKind, sender: Role, request: int, message: messages.Message, payload_length: int
@@ -60,7 +65,7 @@ class Conversation:
 
     def _record_request(self, kind: MessageKind, sender: Role, request: int, message: messages.Message) -> None:
         if isinstance(message, messages.Hello):
-            choose_version(message.versions)
+            self.version = choose_version(message.versions)
             self._offered = tuple(message.versions)
         following = turn(self.phase, sender, act_of_request(kind.code))
         self.requests[sender].ask(kind, request, message, self.puts.sent)

@@ -17,7 +17,7 @@ from protocol.wire.types import MessageType as M
 class Asked:
     """A request in flight."""
 
-    code: M
+    code: int  # the type that asked; one that is not known here can only be answered by FAILURE
     ids: int = 0  # how many ids a QUESTION asks about
     parts: int = 0  # how many RECORDs may still come for a FETCH
     puts: int = 0  # the ordinal of the last PUT before a FLUSH
@@ -33,15 +33,19 @@ class Requests:
         return len(self._asked)
 
     def ask(self, kind: MessageKind, request: int, message: messages.Message, puts: int) -> None:
-        """Book a request. Raises Violation if its id is 0 or in use, or too many are in flight."""
+        """Book a request of a known type. Raises Violation as book() does, and if its id is 0."""
         if request == 0:
             raise Violation(f"{kind.code.name} is a request and needs a request id other than 0.")
+        self.book(request, _asked_by(kind.code, message, puts))
+
+    def book(self, request: int, asked: Asked) -> None:
+        """Note that `request` waits for its answer. Raises Violation if its id is in use, or too many are in flight."""
         if request in self._asked:
             raise Violation(f"Request id {request} is still in use.")
         if len(self._asked) >= limits.MAX_REQUESTS_IN_FLIGHT:
             what = f"More than {limits.MAX_REQUESTS_IN_FLIGHT} requests are in flight."
             raise Violation(what, FailureCode.TOO_LARGE)
-        self._asked[request] = _asked_by(kind.code, message, puts)
+        self._asked[request] = asked
 
     def find(self, kind: MessageKind, request: int) -> Asked:
         """The request that this answers. Raises Violation if there is none, or it asked for something else."""
@@ -49,7 +53,7 @@ class Requests:
         if asked is None:
             raise Violation(f"{kind.code.name} answers request {request}, which is not in flight.")
         if kind.answers not in (None, asked.code):
-            raise Violation(f"{kind.code.name} does not answer {asked.code.name} (request {request}).")
+            raise Violation(f"{kind.code.name} does not answer request {request}, which has type {int(asked.code)}.")
         if kind.manner is Manner.PART and asked.parts == 0:
             raise Violation(f"{kind.code.name} comes more often than request {request} asked for.")
         return asked

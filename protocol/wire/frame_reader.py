@@ -62,7 +62,7 @@ class FrameReader:
         header = decode_header(raw)
         kind = KINDS.get(header.type)
         if kind is None:
-            self._talk.admit_unknown(self._sender, header.type)
+            self._talk.admit_unknown(self._sender, header.type, header.request)
         else:
             self._talk.admit(kind, self._sender, header.request, header.payload_length)
             check_lengths(kind, header.body_length, header.payload_length)

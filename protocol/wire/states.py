@@ -117,7 +117,7 @@ _ANSWER_ACTS: Final = {
     M.COMMITTED: Act.COMMITTED,
     M.MISSING: Act.MISSING,
 }
-_REFUSAL_ACTS: Final = {
+_REFUSAL_ACTS: Final[dict[int, Act]] = {
     M.ENROLL: Act.ENROLL_REFUSED,
     M.BEGIN: Act.BEGIN_REFUSED,
     M.COMMIT: Act.COMMIT_REFUSED,
@@ -138,7 +138,7 @@ def act_of_request(kind: M) -> Act | None:
     return _REQUEST_ACTS.get(kind)
 
 
-def act_of_answer(kind: M, asked: M, *, authenticated: bool) -> Act | None:
+def act_of_answer(kind: M, asked: int, *, authenticated: bool) -> Act | None:
     """The act of answering `asked` with `kind`, if it turns the phase. `authenticated` matters to WELCOME only."""
     if kind is M.WELCOME:
         return Act.WELCOME_KNOWN if authenticated else Act.WELCOME_STRANGER
