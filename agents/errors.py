@@ -5,7 +5,7 @@ The codes: 1 failed, 2 usage, 3 done but some sources could not be read, 4 authe
 10 no such snapshot, 20 damage, 130 interrupted.
 """
 
-# ruff: noqa: N818  - a name says what happened ("Busy", "Revoked"), as everywhere in Strongroom
+
 from __future__ import annotations
 
 from enum import IntEnum
@@ -97,6 +97,8 @@ class Temporary(AgentError):
     """
 
     exit_code = ExitCode.TEMPORARY
+    final = False
+    """Whether this run must not try again by itself."""
 
     def __init__(self, what: str, advice: str = "", retry_after: float | None = None) -> None:
         super().__init__(what, advice)
@@ -114,13 +116,19 @@ class Busy(Temporary):
 class Fenced(Temporary):
     """A newer connection of this machine took the backup over; this one may write nothing more."""
 
+    final = True
+
 
 class HomeBusy(Temporary):
     """Another process uses this agent home."""
 
+    final = True
+
 
 class WaitedTooLong(Temporary):
     """A wait reached its end before what it waited for happened."""
+
+    final = True
 
 
 class NotFound(AgentError):

@@ -1,0 +1,316 @@
+"""One connection to the gateway and the one thread that reads from and writes to its socket.
+
+Every other thread only appends to a queue and waits for a future. The socket never blocks: while the network takes no
+more bytes, answers still arrive, and the other way round. Nothing large is copied: what was queued is sent from where
+it lies, and what arrives is read into the protocol's own buffer.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import ssl
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+from dataclasses import dataclass, field
+from typing import Any
+
+from agents.errors import AgentError, Disconnected, Refused
+from agents.transport.faults import failure, network_fault
+from protocol.wire import NEED_DATA, Buffer, Connection, Event, Phase, Role, Unsupported, limits, messages
+from protocol.wire.errors import FailureCode, LocalProtocolError, ProtocolError
+
+JOIN_BELOW = 4096
+"""Pieces smaller than this are joined before they are sent: one TLS record instead of several."""
+TURN = 1 << 20
+"""Bytes sent before it is the reader's turn again."""
+
+OnEvent = Callable[[Event], None]
+_SILENT = frozenset({Phase.OPENING, Phase.GREETING, Phase.CLOSED, Phase.FAILED})
+"""Phases in which nobody may send PING; their length is bounded by whoever waits."""
+
+
+@dataclass
+class _Waiting:
+    future: Future[Any] = field(default_factory=Future)
+    on_part: OnEvent | None = None
+
+
+class Channel:
+    """One live connection. It is born connected, and once broken it stays broken.
+
+    `on_notice` gets what nobody asked for (STORED); `on_broken` is told once why it ended. Both are called by the
+    channel's own thread and must not block.
+    """
+
+    def __init__(
+        self,
+        secured: ssl.SSLSocket,
+        where: str,
+        on_notice: Callable[[Channel, Event], None] | None = None,
+        on_broken: Callable[[Channel, AgentError], None] | None = None,
+    ) -> None:
+        self.where = where
+        self._socket = secured
+        self._on_notice = on_notice
+        self._on_broken = on_broken
+        self._connection = Connection(Role.AGENT)
+        self._lock = threading.Lock()
+        self._outgoing: deque[memoryview] = deque()
+        self._waiting: dict[int, _Waiting] = {}
+        self._fault: AgentError | None = None
+        self._closing_until: float | None = None
+        self._told, self._ear = socket.socketpair()
+        self._told.setblocking(False)
+        self._ear.setblocking(False)
+        now = time.monotonic()
+        self._heard = self._sent = self._moved = now
+        self._thread = threading.Thread(target=self._run, name="strongroom-io", daemon=True)
+        self._thread.start()
+
+    # --- for any thread --------------------------------------------------------------------------
+
+    @property
+    def fault(self) -> AgentError | None:
+        """Why this connection ended; None while it lives."""
+        return self._fault
+
+    def request(
+        self, message: messages.Message, payload: Buffer = b"", on_part: OnEvent | None = None
+    ) -> Future[Event]:
+        """Ask; the future gets the answer's event or an AgentError. RECORDs before the answer go to `on_part`."""
+        with self._lock:
+            if self._fault is not None:
+                raise self._fault
+            number = self._connection.new_request()
+            waiting = _Waiting(on_part=on_part)
+            self._enqueue(message, number, payload)
+            self._waiting[number] = waiting
+        self._wake()
+        return waiting.future
+
+    def notify(self, message: messages.Message, payload: Buffer = b"") -> None:
+        """Send something that has no answer of its own (PUT)."""
+        with self._lock:
+            if self._fault is not None:
+                raise self._fault
+            self._enqueue(message, 0, payload)
+        self._wake()
+
+    def _enqueue(self, message: messages.Message, request: int, payload: Buffer) -> None:
+        pieces = self._connection.send(message, request, payload)
+        self._outgoing.extend(memoryview(piece).cast("B") for piece in pieces if len(piece))
+
+    def _wake(self) -> None:
+        if threading.current_thread() is not self._thread:
+            try:
+                self._told.send(b"\0")
+            except OSError:  # a full pipe wakes as well; a closed one means that nobody sleeps
+                return
+
+    def break_off(self, fault: AgentError) -> None:
+        """End the connection now, with this reason. Never blocks."""
+        with self._lock:
+            self._fault = self._fault or fault
+        self._wake()
+
+    def close(self) -> None:
+        """Say goodbye, let what is queued go out (five seconds at most), and end the thread."""
+        try:
+            self.notify(messages.Goodbye(reason="done"))
+        except (AgentError, ProtocolError):
+            self.break_off(Disconnected("The connection was closed."))
+        with self._lock:
+            self._closing_until = time.monotonic() + limits.GOODBYE
+        self._wake()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(limits.GOODBYE + 1)
+
+    # --- the channel's own thread ----------------------------------------------------------------
+
+    def _run(self) -> None:
+        fault: AgentError
+        try:
+            fault = self._serve()
+        except OSError as problem:
+            fault = network_fault(problem, self.where)
+        except LocalProtocolError as problem:
+            fault = Refused(f"This agent broke the protocol: {problem.what}.", "Report this.")
+        except ProtocolError as problem:
+            fault = Refused(f"The gateway at {self.where} broke the protocol: {problem.what}.", "Report this.")
+        except AgentError as problem:
+            fault = problem
+        except Exception as problem:  # noqa: BLE001 - the last line of a thread: waiters must hear of any end
+            fault = Refused(f"The connection's thread failed ({type(problem).__name__}).", "Report this.")
+        self._end(fault)
+
+    def _serve(self) -> AgentError:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._ear, selectors.EVENT_READ)
+            selector.register(self._socket, selectors.EVENT_READ)
+            while True:
+                self._hear()
+                blocked = self._speak()
+                if (fault := self._finished()) is not None:
+                    return fault
+                events = selectors.EVENT_READ | (selectors.EVENT_WRITE if blocked else 0)
+                selector.modify(self._socket, events)
+                selector.select(self._patience(more=bool(self._outgoing) and not blocked))
+                self._drain_ear()
+
+    def _finished(self) -> AgentError | None:
+        """Say why the loop shall end, if it shall; keep the line alive if it is silent."""
+        now = time.monotonic()
+        with self._lock:
+            if self._fault is not None:
+                return self._fault
+            if self._closing_until is not None and (not self._outgoing or now > self._closing_until):
+                return Disconnected("The connection was closed.")
+            if now - self._heard > limits.IDLE:
+                return Disconnected(f"The gateway at {self.where} has said nothing for {limits.IDLE:.0f} s.")
+            if self._outgoing and now - self._moved > limits.FRAME_STALL:
+                return Disconnected(f"The gateway at {self.where} takes no more data.")
+            if self._closing_until is None and now - min(self._sent, self._heard) > limits.KEEP_ALIVE:
+                self._ping(now)
+        return None
+
+    def _ping(self, now: float) -> None:
+        if not self._outgoing and now - self._sent > limits.KEEP_ALIVE / 2 and self._connection.phase not in _SILENT:
+            number = self._connection.new_request()
+            self._waiting[number] = _Waiting()
+            self._enqueue(messages.Ping(), number, b"")
+            self._sent = now
+
+    def _patience(self, more: bool) -> float:
+        return 0.0 if more else limits.KEEP_ALIVE / 4
+
+    def _drain_ear(self) -> None:
+        try:
+            while self._ear.recv(4096):
+                pass
+        except BlockingIOError:
+            return
+
+    def _hear(self) -> None:
+        """Read until nothing is left, telling every event as soon as it is whole."""
+        while True:
+            with self._lock:
+                room = self._connection.buffer()
+            try:
+                size = self._socket.recv_into(room)
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                return
+            if not size:
+                raise Disconnected(f"The gateway at {self.where} closed the connection.", "Try again later.")
+            self._heard = time.monotonic()
+            with self._lock:
+                self._connection.filled(size)
+            self._tell_events()
+
+    def _tell_events(self) -> None:
+        while True:
+            with self._lock:
+                event = self._connection.next_event()
+            if event is NEED_DATA:
+                return
+            if isinstance(event, Event):
+                self._tell(event)
+            elif isinstance(event, Unsupported) and event.request:
+                self._refuse(event)
+
+    def _refuse(self, unknown: Unsupported) -> None:
+        answer = messages.Failure(code=FailureCode.UNSUPPORTED, message="This agent does not know that message.")
+        with self._lock:
+            self._enqueue(answer, unknown.request, b"")
+
+    def _tell(self, event: Event) -> None:
+        message = event.message
+        if isinstance(message, messages.Ping):
+            with self._lock:
+                self._enqueue(messages.Pong(time=message.time), event.request, b"")
+        elif isinstance(message, messages.Record):
+            self._part(event)
+        elif isinstance(message, messages.Goodbye):
+            raise Disconnected(f"The gateway at {self.where} closed the connection.", "Try again later.")
+        elif event.request:
+            self._answer(event)
+        elif isinstance(message, messages.Failure):
+            raise failure(message)
+        elif self._on_notice is not None:
+            self._on_notice(self, event)
+
+    def _part(self, event: Event) -> None:
+        waiting = self._waiting.get(event.request)
+        if waiting is not None and waiting.on_part is not None:
+            waiting.on_part(event)
+
+    def _answer(self, event: Event) -> None:
+        with self._lock:
+            waiting = self._waiting.pop(event.request, None)
+        if waiting is None:
+            return
+        if isinstance(event.message, messages.Failure):
+            settle(waiting.future, failure(event.message))
+        else:
+            settle(waiting.future, event)
+
+    def _speak(self) -> bool:
+        """Send what is queued, a turn's worth at most. Returns whether the socket takes no more at the moment."""
+        budget = TURN
+        while budget > 0:
+            with self._lock:
+                piece = self._next_piece()
+            if piece is None:
+                return False
+            try:
+                sent = self._socket.send(piece)
+            except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
+                self._put_back(piece)
+                return True
+            self._sent = self._moved = time.monotonic()
+            budget -= sent
+            if sent < len(piece):
+                self._put_back(piece[sent:])
+        return False
+
+    def _next_piece(self) -> memoryview | None:
+        if not self._outgoing:
+            self._moved = time.monotonic()
+            return None
+        piece = self._outgoing.popleft()
+        if len(piece) >= JOIN_BELOW or not self._outgoing or len(self._outgoing[0]) >= JOIN_BELOW:
+            return piece
+        small = bytearray(piece)
+        while self._outgoing and len(self._outgoing[0]) < JOIN_BELOW and len(small) < 4 * JOIN_BELOW:
+            small += self._outgoing.popleft()
+        return memoryview(small)
+
+    def _put_back(self, piece: memoryview) -> None:
+        with self._lock:
+            self._outgoing.appendleft(piece)
+
+    def _end(self, fault: AgentError) -> None:
+        with self._lock:
+            self._fault = self._fault or fault
+            waiting, self._waiting = self._waiting, {}
+            self._outgoing.clear()
+        for closing in (self._socket, self._told, self._ear):
+            closing.close()
+        for one in waiting.values():
+            settle(one.future, self._fault)
+        if self._on_broken is not None:
+            self._on_broken(self, self._fault)
+
+
+def settle(future: Future[Any], outcome: Any) -> None:
+    """Give a future its result or its error, unless whoever waited has given up."""
+    try:
+        if isinstance(outcome, BaseException):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+    except InvalidStateError:
+        return
