@@ -1,0 +1,92 @@
+"""`manage.py create_enrollment --tenant NAME --kit DIR`: print an enrolment string.
+
+The one-time key in the string's fragment and the blob under it are made here from the kit's enrolment-key.json, as
+the operator's own tool; the platform keeps the token's hash and the blob, and can open neither.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID
+
+from django.conf import settings
+from django.core.management.base import CommandError
+
+from agents.keys.enrollment import new_enrollment
+from agents.keys.enrollment_key import EnrollmentKey
+from agents.keys.faults import EnrollmentFault
+from backup_platform.fleet.errors import AuthorityFault
+from backup_platform.fleet.services import authority
+from backup_platform.fleet.tokens import create_token
+from backup_platform.tenants.commands import OperatorCommand
+from backup_platform.tenants.scope import tenant_scope
+from backup_platform.vaults.models import Vault
+
+
+class Command(OperatorCommand):
+    """Prints strongroom://host:port/?token=…&ca=…#key: one machine and fifteen minutes unless told otherwise."""
+
+    help = "Print an enrolment string for machines of a vault. The string is a secret until it was used."
+
+    def add_arguments(self, parser):
+        parser.add_argument("--tenant", required=True, metavar="NAME")
+        parser.add_argument("--kit", required=True, type=Path, metavar="DIR", help="the kit, or its enrolment-key.json")
+        parser.add_argument("--uses", type=int, default=1, metavar="N", help="machines that may use it (default 1)")
+        parser.add_argument("--minutes", type=int, default=15, metavar="M", help="how long it is good (default 15)")
+        parser.add_argument("--write-only", action="store_true", help="the machine may add snapshots, never read one")
+        parser.add_argument("--name", default="", help="the machine's name (default: its host name)")
+        parser.add_argument("--json", action="store_true", help='print {"enrollment": "strongroom://…"}')
+
+    def handle(self, *args, **options):
+        key = self._read_key(options["kit"])
+        vault = self._find_vault(options["tenant"], key)
+        host, port = gateway_address()
+        try:
+            made, blob = new_enrollment(host, port, authority().fingerprint, key)
+            create_token(
+                vault,
+                made.token,
+                blob,
+                uses=options["uses"],
+                life=timedelta(minutes=min(options["minutes"], 10**7)),
+                write_only=options["write_only"],
+                machine_name=options["name"],
+                actor=self.actor,
+            )
+        except (ValueError, AuthorityFault) as fault:
+            raise CommandError(str(fault)) from None
+        text = made.format()
+        self.stdout.write(json.dumps({"enrollment": text}) if options["json"] else text)
+
+    def _read_key(self, kit):
+        try:
+            return EnrollmentKey.read(kit)
+        except EnrollmentFault as fault:
+            raise CommandError(str(fault)) from None
+
+    def _find_vault(self, tenant_name, key):
+        tenant = self.tenant(tenant_name)
+        with tenant_scope(tenant):
+            vault = Vault.objects.filter(pk=UUID(bytes=key.vault_id)).first()
+        if vault is None:
+            raise CommandError(
+                f"Tenant {tenant_name} has no vault with this kit. Register it first: "
+                f"add_vault --tenant {tenant_name!r} --record vault-registration.json"
+            )
+        known = (bytes(vault.signing_key_hash), vault.epoch)
+        if known != (key.signing_key_hash, key.epoch):
+            raise CommandError("The kit's enrolment key is of another epoch or signing key than the registered vault.")
+        return vault
+
+
+def gateway_address() -> tuple[str, int]:
+    """Where agents reach the gateway, from the running instance or the settings."""
+    host, _, port = settings.STRONGROOM_GATEWAY_ADDRESS.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isdigit() or not 1 <= int(port) <= 65535:
+        raise CommandError(
+            "Nobody has said where agents reach the gateway: set STRONGROOM_GATEWAY_ADDRESS to host:port."
+        )
+    return host, int(port)

@@ -1,0 +1,38 @@
+"""Making tenants and giving people a place in them."""
+
+from __future__ import annotations
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+
+from backup_platform.audit.services import record as record_audit
+
+from .errors import TenantRefused
+from .models import Member, Role, Tenant, User
+from .scope import tenant_scope, without_tenant_scope
+
+
+def create_tenant(name: str, *, actor: str) -> Tenant:
+    """Make a tenant. Raises `TenantRefused` for a name that is taken or not a name."""
+    tenant = Tenant(name=name.strip())
+    with without_tenant_scope("a tenant is made, and its name must be free among all"):
+        try:
+            tenant.full_clean(validate_unique=False, validate_constraints=False)
+            with transaction.atomic():
+                tenant.save(force_insert=True)
+                record_audit("tenant.created", actor=actor, object=f"tenant:{tenant.pk}", tenant=tenant, name=name)
+        except ValidationError as fault:
+            raise TenantRefused(f"{name!r} is not a tenant's name: {' '.join(fault.messages)}") from None
+        except IntegrityError:
+            raise TenantRefused(f"There is already a tenant named {name!r}.") from None
+    return tenant
+
+
+def add_member(tenant: Tenant, user: User, role: Role, *, actor: str) -> Member:
+    """Give a user a role in a tenant, or change it."""
+    with tenant_scope(tenant), transaction.atomic():
+        member, _ = Member.objects.update_or_create(user=user, tenant=tenant, defaults={"role": role})
+        record_audit(
+            "member.set", actor=actor, object=f"user:{user.pk}", tenant=tenant, name=user.get_username(), role=role
+        )
+    return member
