@@ -16,15 +16,23 @@ SPKI = serialization.PublicFormat.SubjectPublicKeyInfo
 PLAIN = serialization.NoEncryption()
 
 
-@cache
 def foreign_key(name: str, bits: int = 2048, exponent: int = 65537) -> foreign_rsa.RSAPrivateKey:
     """Return the key called ``name`` as an object of another library."""
+    return _foreign_key(name, bits, exponent)
+
+
+def private_key(name: str, bits: int = 2048) -> PrivateKey:
+    """Return the key called ``name`` as ours."""
+    return _private_key(name, bits)
+
+
+@cache
+def _foreign_key(name: str, bits: int, exponent: int) -> foreign_rsa.RSAPrivateKey:
     return foreign_rsa.generate_private_key(exponent, bits)
 
 
 @cache
-def private_key(name: str, bits: int = 2048) -> PrivateKey:
-    """Return the key called ``name`` as ours."""
+def _private_key(name: str, bits: int) -> PrivateKey:
     return load_private(foreign_key(name, bits).private_bytes(DER, PKCS8, PLAIN))
 
 
