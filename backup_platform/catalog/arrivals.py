@@ -13,6 +13,7 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.utils import timezone
 
+from backup_platform.catalog import damage
 from backup_platform.catalog.errors import Fenced
 from backup_platform.catalog.models import Pack, PackPlace, PackState, Session, SessionState
 from backup_platform.catalog.sessions import LEASE
@@ -52,7 +53,7 @@ def open_pack(session_id: UUID, fence: int, *, uid: UUID, spool: str) -> Pack:
             machine_id=session.machine_id,
             session=session,
             spool=spool,
-            path=f"{spool}/{uid}.open",
+            path=f"{spool}/{uid.hex}.open",
         )
 
 
@@ -83,7 +84,7 @@ def seal_pack(pack_id: int, digest: bytes, size: int, records: int) -> None:
         if pack.state != PackState.OPEN:
             return
         pack.state = PackState.SEALED
-        pack.path = f"{pack.spool}/{pack.uid}.pack"
+        pack.path = f"{pack.spool}/{pack.uid.hex}.pack"
         pack.digest, pack.bytes, pack.records, pack.sealed_at = digest, size, records, timezone.now()
         pack.save(update_fields=["state", "path", "digest", "bytes", "records", "sealed_at"])
         ask_to_verify(pack)
@@ -110,6 +111,16 @@ def rows_of_pack(pack_id: int) -> list[Arrival]:
             'SELECT kind, id, "offset", length FROM catalog_arrival WHERE pack = %s ORDER BY "offset"', [pack_id]
         )
         return [Arrival(kind, bytes(record_id), offset, length) for kind, record_id, offset, length in cursor]
+
+
+def report_loss(pack_id: int, ids: Sequence[bytes]) -> None:
+    """A row without bytes was found: take these ids of the pack out of what counts as present, and want them again.
+
+    Repeatable. A sealed pack becomes damaged.
+    """
+    pack = Pack.objects.select_related("vault").filter(pk=pack_id).first()
+    if pack is not None and ids:
+        damage.report_loss(pack, ids)
 
 
 def open_packs(spool: str) -> list[Pack]:

@@ -1,8 +1,8 @@
 """Commit: publication of a snapshot, and the one place where its completeness is decided.
 
 The order is law 1: the objects go to the store (each fsynced), then one transaction under the vault's shared lock
-checks every needed id and writes the snapshot's row, then the caller acknowledges. A crash before the row leaves objects that
-the repeated commit finds in place; a crash after it, a commit whose repetition gets the same answer.
+checks every needed id and writes the snapshot's row, then the caller acknowledges. A crash before the row leaves
+objects that the repeated commit finds in place; a crash after it, a commit whose repetition gets the same answer.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from django.db import connection
 
-from backup_platform.catalog.chunk_index import ChunkState, batches
+from backup_platform.catalog.chunk_index import batches
 from backup_platform.catalog.errors import InvalidCommit
 from backup_platform.catalog.models import Snapshot
 from backup_platform.catalog.present import MAX_QUESTION, missing_ids
@@ -79,7 +79,3 @@ def _condemned(vault_number: int, ids: set[bytes], *, revive: bool) -> set[bytes
     with connection.cursor() as cursor:
         cursor.execute(REVIVE_SQL if revive else CONDEMNED_SQL, [vault_number, list(ids)])
         return {bytes(row[0]) for row in cursor}
-
-
-assert ChunkState.LIVE == 0, "the statements above write states as numbers"
-assert ChunkState.CONDEMNED == 1

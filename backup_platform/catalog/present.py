@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import connection
 
@@ -86,7 +87,7 @@ def find_spares(vault_number: int, ids: Sequence[bytes]) -> list[tuple[bytes, Pl
         return [(bytes(row[0]), Place(row[1], row[2], row[3], 0)) for row in cursor]
 
 
-def _question(vault_number: int, ids: Sequence[bytes]) -> dict[str, object]:
+def _question(vault_number: int, ids: Sequence[bytes]) -> dict[str, Any]:
     if len(ids) > MAX_QUESTION:
         raise ValueError(f"A question names at most {MAX_QUESTION} ids, not {len(ids)}.")
     check_vault_in_scope(vault_number)

@@ -22,10 +22,8 @@ from protocol.stored.statements import Statement, blocks_hash, decode_statement
 MAX_BLOCKS = 32_768
 """Reference blocks of a snapshot: what a commit's body of 1 MiB holds; at 65,536 ids each, far beyond any machine."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-COUNTS = frozenset(
-    ["files_new", "files_changed", "files_unmodified", "files", "directories", "bytes", "bytes_read", "bytes_sent"]
-    + ["chunks_sent", "errors", "duration_s"]
-)
+FILE_COUNTS = ("files_new", "files_changed", "files_unmodified", "files", "directories", "errors")
+COUNTS = frozenset({*FILE_COUNTS, "bytes", "bytes_read", "bytes_sent", "chunks_sent", "duration_s"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,11 +83,7 @@ class PackReader:
         """Look an id up afresh and try every copy that there is, spares last."""
         copies = find_all_places(self.vault_number, [record_id]) + find_spares(self.vault_number, [record_id])
         for _, place in copies:
-            file = _open_or_none(place.pack_id)
-            if file is None:
-                continue
-            with file:
-                record = read_record(file, record_id, place)
+            record = read_copy(record_id, place)
             if record is not None:
                 return record
         return None
@@ -123,6 +119,15 @@ def read_record(file: BinaryIO, record_id: bytes, place: Place) -> Record | None
     if not same or place.kind not in (0, header.kind) or blake3(sealed).digest() != header.digest:
         return None
     return Record(header.kind, record_id, header.digest, sealed)
+
+
+def read_copy(record_id: bytes, place: Place) -> Record | None:
+    """The record of one certain copy, or None when that copy is not intact. RecordUnavailable when that is unknown."""
+    file = _open_or_none(place.pack_id)
+    if file is None:
+        return None
+    with file:
+        return read_record(file, record_id, place)
 
 
 def _open_or_none(pack_id: int) -> BinaryIO | None:

@@ -35,39 +35,39 @@ def spool_path(path: str) -> Path:
 
 def pack_key(tenant_id: UUID, vault_id: UUID, uid: UUID) -> str:
     """The key of a pack."""
-    return f"{tenant_id}/{vault_id}/packs/{uid.hex[:2]}/{uid}.pack"
+    return f"{tenant_id.hex}/{vault_id.hex}/packs/{uid.hex[:2]}/{uid.hex}.pack"
 
 
 def root_key(tenant_id: UUID, vault_id: UUID, snapshot_id: UUID) -> str:
     """The key of a snapshot's root."""
-    return f"{tenant_id}/{vault_id}/roots/{snapshot_id}.root"
+    return f"{tenant_id.hex}/{vault_id.hex}/roots/{snapshot_id.hex}.root"
 
 
 def recipients_key(tenant_id: UUID, vault_id: UUID, snapshot_id: UUID) -> str:
     """The key of a root's recipient records, joined."""
-    return f"{tenant_id}/{vault_id}/roots/{snapshot_id}.recipients"
+    return f"{tenant_id.hex}/{vault_id.hex}/roots/{snapshot_id.hex}.recipients"
 
 
 def statement_key(tenant_id: UUID, vault_id: UUID, machine_id: UUID, sequence: int, snapshot_id: UUID) -> str:
     """The key of a statement; the sequence number in 20 digits keeps a machine's chain in order."""
-    return f"{tenant_id}/{vault_id}/statements/{machine_id}/{sequence:020}-{snapshot_id}.statement"
+    return f"{tenant_id.hex}/{vault_id.hex}/statements/{machine_id.hex}/{sequence:020}-{snapshot_id.hex}.statement"
 
 
 def vault_record_key(tenant_id: UUID, vault_id: UUID, number: int) -> str:
     """The key of a vault record."""
-    return f"{tenant_id}/{vault_id}/vault-records/{number}.record"
+    return f"{tenant_id.hex}/{vault_id.hex}/vault-records/{number}.record"
 
 
 def machine_record_key(tenant_id: UUID, vault_id: UUID, machine_id: UUID) -> str:
     """The key of a machine record."""
-    return f"{tenant_id}/{vault_id}/machines/{machine_id}.record"
+    return f"{tenant_id.hex}/{vault_id.hex}/machines/{machine_id.hex}.record"
 
 
 def secret_key(tenant_id: UUID, vault_id: UUID, epoch: int, recipient_key_hash: bytes) -> str:
     """The key of a wrapped dedup secret."""
-    return f"{tenant_id}/{vault_id}/secrets/{epoch}-{recipient_key_hash.hex()[:16]}.secret"
+    return f"{tenant_id.hex}/{vault_id.hex}/secrets/{epoch}-{recipient_key_hash.hex()[:16]}.secret"
 
 
 def lifecycle_key(tenant_id: UUID, vault_id: UUID, snapshot_id: UUID, number: int) -> str:
     """The key of a snapshot's n-th lifecycle record, from 1."""
-    return f"{tenant_id}/{vault_id}/lifecycle/{snapshot_id}/{number}.lifecycle"
+    return f"{tenant_id.hex}/{vault_id.hex}/lifecycle/{snapshot_id.hex}/{number}.lifecycle"

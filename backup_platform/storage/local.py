@@ -11,7 +11,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import sha256 as new_sha256
 from pathlib import Path
@@ -125,7 +125,7 @@ class LocalStore(Store):
             os.fsync(folder)
             return True
 
-    def _walk(self, parts: list[str], *, seen: bool = False) -> Iterator[str]:
+    def _walk(self, parts: Sequence[str], *, seen: bool = False) -> Iterator[str]:
         """A folder that is not there holds nothing; one that was seen and cannot be entered is an error."""
         name = "/".join(parts)
         try:
@@ -151,7 +151,7 @@ class LocalStore(Store):
             yield folder, name
 
     @contextmanager
-    def _directory(self, parts: list[str], *, make: bool = False) -> Iterator[int]:
+    def _directory(self, parts: Sequence[str], *, make: bool = False) -> Iterator[int]:
         current = self._open_root_or_fail(keep=True)
         try:
             for part in parts:

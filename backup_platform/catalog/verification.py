@@ -1,0 +1,54 @@
+"""Verify: a sealed pack is re-read from its place and compared before anything of it may count as good (law 2)."""
+
+from __future__ import annotations
+
+import logging
+
+from django.db import transaction
+from django.utils import timezone
+
+from backup_platform.catalog.damage import Damage, report_damage, rows_of_pack
+from backup_platform.catalog.models import Pack, PackState
+from backup_platform.catalog.pack_check import Expected, PackReport, check_pack
+from backup_platform.catalog.reading import PackGone, open_pack_file
+from backup_platform.catalog.work import ask_to_deduplicate
+
+logger = logging.getLogger(__name__)
+
+
+def verify_pack(pack_id: int) -> PackReport | None:
+    """Check a sealed pack and have its good records deduplicated. None when there is nothing to verify (any more).
+
+    Twice is as good as once. RecordUnavailable when the pack cannot be read just now: nothing is said about it then.
+    """
+    pack = Pack.objects.select_related("vault").filter(pk=pack_id, state=PackState.SEALED).first()
+    if pack is None:
+        return None
+    report = examine_pack(pack)
+    with transaction.atomic():
+        if report.intact:
+            sealed = Pack.objects.filter(pk=pack.pk, state=PackState.SEALED)
+            sealed.update(state=PackState.VERIFIED, verified_at=timezone.now(), fault="")
+        else:
+            tell_damage(pack, report)
+        ask_to_deduplicate(pack)
+    return report
+
+
+def examine_pack(pack: Pack) -> PackReport:
+    """Re-read a pack from its place, changing nothing. A file that is gone from two looked-up places is damage."""
+    expected = Expected(pack.vault_id, pack.uid, pack.bytes, bytes(pack.digest), rows_of_pack(pack))
+    for _ in range(2):
+        try:
+            with open_pack_file(pack) as file:
+                return check_pack(file, expected)
+        except PackGone:
+            pack.refresh_from_db(fields=["place", "path"])
+    everything = frozenset((record_id, place.offset) for record_id, place in expected.records)
+    return PackReport("Its file is gone.", everything)
+
+
+def tell_damage(pack: Pack, report: PackReport) -> Damage:
+    """Write down what a report found wrong with a pack."""
+    logger.error("A pack is damaged.", extra={"pack": pack.uid.hex, "fault": report.fault, "bad": len(report.bad)})
+    return report_damage(pack, report.bad, report.fault)

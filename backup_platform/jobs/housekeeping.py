@@ -1,0 +1,42 @@
+"""What the timetable's ticks do. Each may come late, twice or not at all."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+from django.utils import timezone
+
+from backup_platform.catalog.sessions import abandon_idle_sessions
+from backup_platform.fleet.tokens import forget_expired_blobs
+from backup_platform.jobs.models import Job, JobState, WorkerBeat
+from backup_platform.jobs.sweeping import Swept, sweep
+from backup_platform.tenants.scope import without_tenant_scope
+
+logger = logging.getLogger(__name__)
+
+KEEP_DONE = timedelta(days=30)
+MAX_FORGOTTEN = 10_000
+
+
+def sweep_now() -> Swept:
+    """Every few seconds: jobs that are due, and enrolment secrets whose time is over."""
+    forget_expired_blobs()
+    return sweep()
+
+
+def daily() -> None:
+    """Once a day: sessions that nobody came back to, and the list of jobs long done."""
+    with without_tenant_scope("housekeeping concerns every tenant"):
+        abandoned = abandon_idle_sessions()
+        if abandoned:
+            logger.info("Idle sessions were abandoned.", extra={"count": abandoned})
+        _forget_done()
+
+
+def _forget_done() -> None:
+    """Jobs that were done long ago go, some at a time; failed ones stay until somebody has looked."""
+    before = timezone.now() - KEEP_DONE
+    old = Job.objects.filter(state=JobState.DONE, finished_at__lt=before).values_list("pk", flat=True)[:MAX_FORGOTTEN]
+    Job.objects.filter(pk__in=list(old)).delete()
+    WorkerBeat.objects.filter(seen_at__lt=before).delete()

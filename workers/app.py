@@ -1,0 +1,38 @@
+"""The Celery application. Start it with
+
+celery -A workers.app worker --queues control,verify,tier,restore,notify --without-gossip --without-mingle
+celery -A workers.app beat
+"""
+
+from __future__ import annotations
+
+import os
+
+from celery import Celery
+from kombu.entity import Queue
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "backup_platform.settings.embedded")
+os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")  # the stop signal means: hand back what is not done, soon
+
+QUEUES = ("control", "verify", "tier", "restore", "notify")
+
+app = Celery("strongroom")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.conf.task_queues = [Queue(name) for name in QUEUES]
+app.conf.worker_soft_shutdown_timeout = 30
+app.conf.imports = ("workers.tasks",)
+
+
+def _timetable() -> dict[str, dict[str, object]]:
+    """The whole timetable: fixed ticks in UTC. What is due when is decided from rows, never here.
+
+    A tick that could not be taken in time is dropped (`expires`): the next one does its work.
+    """
+    ticks = {"strongroom.sweep": 15, "strongroom.canary": 10, "strongroom.daily": 24 * 3600}
+    return {
+        name: {"task": name, "schedule": float(seconds), "options": {"queue": "control", "expires": 2 * seconds}}
+        for name, seconds in ticks.items()
+    }
+
+
+app.conf.beat_schedule = _timetable()

@@ -1,0 +1,39 @@
+"""The tasks. Each names a job by its id and calls a service: claim, work and ending are in backup_platform.jobs."""
+
+from __future__ import annotations
+
+from backup_platform.catalog import jobs as catalog
+from backup_platform.jobs import housekeeping
+from backup_platform.jobs.liveness import beat
+from backup_platform.jobs.running import run_job
+from workers.app import app
+
+
+@app.task(name="strongroom.verify_pack")
+def verify_pack(job_id: str) -> None:
+    run_job(job_id, catalog.verify)
+
+
+@app.task(name="strongroom.deduplicate_pack")
+def deduplicate_pack(job_id: str) -> None:
+    run_job(job_id, catalog.deduplicate)
+
+
+@app.task(name="strongroom.complete_snapshot")
+def complete_snapshot(job_id: str) -> None:
+    run_job(job_id, catalog.complete)
+
+
+@app.task(name="strongroom.sweep")
+def sweep() -> None:
+    housekeeping.sweep_now()
+
+
+@app.task(name="strongroom.daily")
+def daily() -> None:
+    housekeeping.daily()
+
+
+@app.task(name="strongroom.canary")
+def canary() -> None:
+    beat()
