@@ -1,0 +1,203 @@
+"""Finishing an open pack that its writer could not: after a fault, and at the start of a gateway.
+
+The rule (docs/decisions/0071): rows say what was acknowledged, and it is always a beginning of the file. That beginning is
+copied, digest by digest, into a new file with the same id and the same offsets, which is sealed as usual; the old file is never
+written or fsynced again. Bytes after the last row were never acknowledged and are left behind. A row without its bytes
+is damage: it is reported, and the old file is set aside instead of removed.
+
+Every step may be repeated: until the row says *sealed*, the same call does the same again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+import structlog
+from blake3 import blake3
+
+from backup_platform.audit.services import record as record_audit
+from backup_platform.catalog import arrivals
+from backup_platform.catalog.models import Pack, PackPlace, PackState
+from backup_platform.gateway.file_layer import FileLayer
+from backup_platform.gateway.pack_writer import PackWriter, Record, SealedFile
+from backup_platform.gateway.spool import NEW, OPEN, SEALED, SET_ASIDE
+from backup_platform.tenants.scope import tenant_scope
+from protocol.stored.errors import FormatError
+from protocol.stored.packs import IndexEntry, read_index, scan_records
+
+log = structlog.get_logger(__name__)
+
+ReadAt = Callable[[int, int], bytes]
+DIGEST_STEP = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedPack:
+    """An open row, and where its file should be: `path` without the suffix that says how far it is."""
+
+    pack_id: int
+    uid: UUID
+    vault_id: UUID
+    tenant_id: UUID
+    path: Path
+
+    @classmethod
+    def of(cls, row: Pack, directory: Path) -> UnfinishedPack:
+        """From a row whose file is in this spool directory."""
+        name = Path(row.path).name.removesuffix(OPEN)
+        return cls(row.pk, row.uid, row.vault_id, row.tenant_id, directory / name)
+
+
+@dataclass(slots=True)
+class Comparison:
+    """Rows against bytes: `kept` is the file's beginning up to the last row, `lost` are rows without their bytes."""
+
+    kept: list[IndexEntry] = field(default_factory=list)
+    lost: list[bytes] = field(default_factory=list)
+    unacknowledged: int = 0
+
+
+def finish_pack(files: FileLayer, pack: UnfinishedPack) -> None:
+    """Bring an open pack to *sealed*, or discard it when nothing of it was acknowledged.
+
+    Raises PackDead when the disk refuses the copy, and database errors; call again later. Nothing else may write to the pack.
+    """
+    with tenant_scope(pack.tenant_id):
+        rows = arrivals.rows_of_pack(pack.pack_id)
+        sealed = _read_sealed(pack)
+        if sealed is None:
+            sealed = _remake(files, pack, rows)
+        if sealed is None:
+            return
+        arrivals.seal_pack(pack.pack_id, sealed.digest, sealed.size, sealed.records)
+    for suffix in (OPEN, NEW):
+        files.unlink(_path(pack, suffix))
+
+
+def _remake(files: FileLayer, pack: UnfinishedPack, rows: list[arrivals.Arrival]) -> SealedFile | None:
+    """The sealed copy of what the rows acknowledge; None when there is nothing left to seal."""
+    source = _path(pack, OPEN)
+    with _reading(source) as (read_at, size):
+        compared = compare(scan(read_at, size), rows)
+        if compared.lost:
+            _report(pack, compared)
+        if not compared.kept:
+            _discard(files, pack, damaged=bool(compared.lost))
+            return None
+        files.unlink(_path(pack, NEW))
+        writer = PackWriter(files, pack.vault_id, pack.uid, _path(pack, NEW))
+        try:
+            for entry in compared.kept:
+                writer.append([_record(read_at, entry)])
+            sealed = writer.seal()
+        finally:
+            writer.close()
+    if compared.lost:
+        files.rename(source, _path(pack, SET_ASIDE))
+    log.info(
+        "pack finished from its acknowledged part",
+        pack=pack.uid.hex[:12],
+        records=sealed.records,
+        unacknowledged=compared.unacknowledged,
+        lost=len(compared.lost),
+    )
+    return sealed
+
+
+def scan(read_at: ReadAt, size: int) -> list[IndexEntry]:
+    """The whole records of an open pack, up to a torn tail; none when even its header is broken."""
+    try:
+        return list(scan_records(read_at, size))
+    except FormatError:
+        return []
+
+
+def compare(found: list[IndexEntry], rows: list[arrivals.Arrival]) -> Comparison:
+    """Which records to keep, which rows lack their bytes."""
+    at = {entry.offset: entry for entry in found}
+    result = Comparison()
+    end = 0
+    for row in rows:
+        entry = at.get(row.offset)
+        if entry is not None and (entry.id, entry.length, entry.kind) == (row.id, row.length, row.kind):
+            end = max(end, entry.offset + entry.length)
+        else:
+            result.lost.append(row.id)
+    result.kept = [entry for entry in found if entry.offset < end]
+    result.unacknowledged = len(found) - len(result.kept)
+    return result
+
+
+def _record(read_at: ReadAt, entry: IndexEntry) -> Record:
+    payload = read_at(entry.offset, entry.length)
+    if blake3(payload).digest() != entry.digest:
+        raise OSError("a record changed between two reads")
+    return Record(entry.kind, entry.id, entry.digest, payload)
+
+
+def _report(pack: UnfinishedPack, compared: Comparison) -> None:
+    fault = f"{len(compared.lost)} records that were acknowledged were not on the disk when the gateway started again."
+    log.error(
+        "acknowledged records are not on the disk any more: the machine is asked to send them again",
+        pack=pack.uid.hex[:12],
+        lost=len(compared.lost),
+        first=compared.lost[0].hex()[:12],
+    )
+    arrivals.report_loss(pack.pack_id, compared.lost)
+    row = Pack.objects.filter(pk=pack.pack_id)
+    row.update(fault=fault)
+    if not compared.kept:
+        row.update(state=PackState.DAMAGED, place=PackPlace.LOST)
+    record_audit(
+        "pack.loss_found", actor="gateway", object=f"pack:{pack.uid}", tenant=pack.tenant_id, lost=len(compared.lost)
+    )
+
+
+def _discard(files: FileLayer, pack: UnfinishedPack, *, damaged: bool) -> None:
+    if damaged:
+        if _path(pack, OPEN).exists():
+            files.rename(_path(pack, OPEN), _path(pack, SET_ASIDE))
+        return
+    arrivals.discard_pack(pack.pack_id)
+    for suffix in (OPEN, NEW):
+        files.unlink(_path(pack, suffix))
+
+
+def _read_sealed(pack: UnfinishedPack) -> SealedFile | None:
+    """The file under its final name, if the crash came between the rename and the row."""
+    path = _path(pack, SEALED)
+    if not path.exists():
+        return None
+    with _reading(path) as (read_at, size):
+        try:
+            count = len(read_index(read_at, size))
+        except FormatError:
+            return None
+        digest = blake3()
+        for offset in range(0, size, DIGEST_STEP):
+            digest.update(read_at(offset, DIGEST_STEP))
+        return SealedFile(digest.digest(), size, count)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[tuple[ReadAt, int]]:
+    """A reader of what the disk holds: the kernel's clean pages, which a failed fsync leaves behind, are dropped first."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield (lambda offset, length: b""), 0
+        return
+    try:
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        yield (lambda offset, length: os.pread(fd, length, offset)), os.fstat(fd).st_size
+    finally:
+        os.close(fd)
+
+
+def _path(pack: UnfinishedPack, suffix: str) -> Path:
+    return pack.path.with_name(pack.path.name + suffix)

@@ -1,0 +1,266 @@
+"""The gateway process: accepts connections, watches their times, keeps its house, and stops in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from backup_platform.gateway.admission import Admission, QuestionMeter, ReceivedBytes, SentBytes
+from backup_platform.gateway.context import Context
+from backup_platform.gateway.file_layer import FileLayer
+from backup_platform.gateway.limits import GatewayLimits
+from backup_platform.gateway.open_packs import OpenPacks
+from backup_platform.gateway.peer import Peer
+from backup_platform.gateway.pools import Pools
+from backup_platform.gateway.recovery import take_spool
+from backup_platform.gateway.restoring import BlockCache
+from backup_platform.gateway.session import PeerSession
+from backup_platform.gateway.spool import Spool, spool_root
+from backup_platform.gateway.tls import GatewayTls, identity_of, server_tls
+
+log = structlog.get_logger(__name__)
+
+SERVER_VERSION = "strongroom-gateway/1"
+BACKLOG = 512
+LAG_WORTH_A_LINE = 0.25
+REPORT_SECONDS = 60.0
+CERTIFICATE_SECONDS = 3600.0
+
+
+@dataclass(slots=True)
+class Gateway:
+    """One gateway over `home`. `start`, then `stop`; both on the same event loop."""
+
+    home: Path
+    host: str = "127.0.0.1"
+    port: int = 0
+    limits: GatewayLimits = field(default_factory=GatewayLimits)
+    files: FileLayer = field(default_factory=FileLayer)
+    context: Context = field(init=False)
+    tls: GatewayTls = field(init=False)
+    peers: set[Peer] = field(init=False, default_factory=set)
+    _spools: list[Spool] = field(init=False, default_factory=list)
+    _listener: socket.socket | None = field(init=False, default=None)
+    _tasks: set[asyncio.Task[None]] = field(init=False, default_factory=set)
+    _greeting: set[asyncio.Task[None]] = field(init=False, default_factory=set)
+    _lag: float = field(init=False, default=0.0)
+
+    async def start(self) -> int:
+        """Recover, listen, and return the port. Raises AuthorityFault, OSError, database errors."""
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_log_loop_fault)
+        pools = Pools(self.limits)
+        try:
+            self.tls = await pools.database(server_tls)
+            own, others, unfinished = await pools.database(lambda: take_spool(self.files, spool_root(self.home)))
+        except BaseException:
+            pools.close()
+            raise
+        self._spools = [own, *others]
+        packs = OpenPacks(self.files, own, pools, self.limits)
+        for row in unfinished:
+            packs.give_up(row)
+        self.context = self._make_context(pools, packs)
+        self._listener = _listen(self.host, self.port)
+        self.port = self._listener.getsockname()[1]
+        for work in (
+            self._accept(),
+            self._watch_times(),
+            self._keep_house(),
+            self._measure_lag(),
+            self._keep_certificate(),
+        ):
+            self._spawn(work)
+        log.info("gateway serving", host=self.host, port=self.port, spool=own.name)
+        return self.port
+
+    async def stop(self, reason: str = "The gateway is being restarted.") -> None:
+        """Take no one in, let every session end, seal what is open; at most `drain_seconds`, then let go."""
+        for task in list(self._tasks | self._greeting):
+            task.cancel()
+        if self._listener is not None:
+            self._listener.close()
+        try:
+            async with asyncio.timeout(self.limits.drain_seconds):
+                await self._drain(reason)
+        except TimeoutError:
+            log.warning("not everything ended in time; the next start recovers it", peers=len(self.peers))
+        for peer in list(self.peers):
+            peer.transport.abort()
+        await asyncio.get_running_loop().run_in_executor(None, self.context.pools.close)
+        for spool in self._spools:
+            spool.release()
+        log.info("gateway stopped")
+
+    async def _drain(self, reason: str) -> None:
+        sessions = [peer.session for peer in self.peers if isinstance(peer.session, PeerSession)]
+        await asyncio.gather(*(session.stop(reason) for session in sessions), return_exceptions=True)
+        running = [peer.task for peer in self.peers if peer.task is not None]
+        if running:
+            await asyncio.wait(running)
+        await self.context.packs.seal_all()
+
+    def _make_context(self, pools: Pools, packs: OpenPacks) -> Context:
+        limits = self.limits
+        return Context(
+            limits=limits,
+            pools=pools,
+            packs=packs,
+            admission=Admission(limits),
+            received=ReceivedBytes(limits.total_bytes),
+            sent=SentBytes(limits.sent_bytes),
+            questions=QuestionMeter(limits),
+            blocks=BlockCache(limits.block_cache),
+            certificate_hash=self.tls.certificate_hash,
+            ca=self.tls.ca,
+            server_version=SERVER_VERSION,
+        )
+
+    # --- connections -------------------------------------------------------------------------------------------------
+
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        assert self._listener is not None
+        while True:
+            try:
+                connection, remote = await loop.sock_accept(self._listener)
+            except OSError as fault:  # out of file descriptors, or the peer was gone already
+                log.warning("accept failed", fault=repr(fault))
+                await asyncio.sleep(0.1)
+                continue
+            address = str(remote[0])
+            if not self.context.admission.admit(address):
+                log.info("connection refused: too many", peer=address, connections=self.context.admission.connections)
+                connection.close()
+                continue
+            task = loop.create_task(self._shake_hands(connection, address))
+            self._greeting.add(task)
+            task.add_done_callback(self._greeting.discard)
+
+    async def _shake_hands(self, connection: socket.socket, address: str) -> None:
+        peer = Peer(address, self.limits, self.context.received, self._begin_session, self._lost)
+        try:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: peer,
+                connection,
+                ssl=self.tls.context,
+                ssl_handshake_timeout=self.limits.handshake_seconds,
+                ssl_shutdown_timeout=5.0,
+            )
+        except (OSError, TimeoutError) as fault:  # ssl.SSLError is an OSError
+            log.info("TLS handshake failed", peer=address, reason=_reason(fault))
+            connection.close()
+            self._lost(peer)
+        except asyncio.CancelledError:
+            connection.close()
+            raise
+
+    def _begin_session(self, peer: Peer) -> PeerSession:
+        self.peers.add(peer)
+        return PeerSession(self.context, peer, identity_of(peer.transport.get_extra_info("ssl_object")))
+
+    def _lost(self, peer: Peer) -> None:
+        """The end of an admitted connection, told once by whoever notices first."""
+        if not peer.counted_out:
+            peer.counted_out = True
+            self.context.admission.left(peer.address, recognised=peer.recognised)
+            self.peers.discard(peer)
+
+    # --- the house ---------------------------------------------------------------------------------------------------
+
+    async def _watch_times(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self.limits.sweep_seconds)
+            now = loop.time()
+            for peer in list(self.peers):
+                peer.check_times(now)
+
+    async def _keep_house(self) -> None:
+        while True:
+            await asyncio.sleep(self.limits.retry_seconds)
+            await self.context.packs.tend()
+
+    async def _keep_certificate(self) -> None:
+        while True:
+            await asyncio.sleep(CERTIFICATE_SECONDS)
+            self.tls = await self.context.pools.database(server_tls)
+            self.context.certificate_hash = self.tls.certificate_hash
+
+    async def _measure_lag(self) -> None:
+        """How late the loop is: what blocks it blocks every agent."""
+        loop = asyncio.get_running_loop()
+        reported = loop.time()
+        while True:
+            before = loop.time()
+            await asyncio.sleep(1)
+            lag = loop.time() - before - 1
+            self._lag = max(self._lag, lag)
+            if lag > LAG_WORTH_A_LINE:
+                log.warning("the event loop was held up", seconds=round(lag, 3))
+            if loop.time() - reported > REPORT_SECONDS:
+                reported = loop.time()
+                self._report()
+
+    def _report(self) -> None:
+        context = self.context
+        log.info(
+            "gateway at work",
+            connections=context.admission.connections,
+            backups=len(context.backups),
+            received_bytes=context.received.held,
+            lag=round(self._lag, 3),
+        )
+        self._lag = 0.0
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(_forever(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _forever(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except Exception:
+        log.exception("a part of the gateway stopped by an unexpected fault")
+        raise
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _reason(fault: BaseException) -> str:
+    if isinstance(fault, ssl.SSLCertVerificationError):
+        return fault.verify_message
+    if isinstance(fault, ssl.SSLError):
+        return fault.reason or "not TLS"
+    return type(fault).__name__
+
+
+def _log_loop_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What transports report: a connection that broke is one line, anything else a defect with its trace."""
+    fault = context.get("exception")
+    if isinstance(fault, OSError):
+        log.info("a connection broke", reason=_reason(fault))
+    else:
+        log.error("unexpected fault in the event loop", what=context.get("message"), exc_info=fault)
