@@ -13,7 +13,6 @@ import secrets
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import msgspec
 from blake3 import blake3
@@ -22,9 +21,6 @@ from agents.engine.open_directories import HostileEntry, OpenDirectories, Placin
 from agents.engine.ownership import Owners, set_attributes
 from agents.engine.spill import Spill
 from protocol.stored.manifests import Entry
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 HOLE = 64 * 1024
 """Aligned runs of this many zeros become holes; smaller ones would cost more calls than they save blocks."""
@@ -89,7 +85,7 @@ class Placer:
         self._links.append(msgspec.msgpack.encode(entry))
 
     def file(self, entry: Entry) -> FilePlacing:
-        """Begin a file. Use the answer as a context: what is not finished inside it leaves nothing behind."""
+        """Begin a file. Close the answer in any case: what is not finished then leaves nothing behind."""
         components = split_path(entry.path)
         if not components:
             raise HostileEntry("the root directory cannot be a file")
@@ -218,7 +214,7 @@ class FilePlacing:
         """Check size and hash of the whole, set what the file looks like, and give it its real name."""
         if self.position != entry.size:
             raise HostileEntry(f"its content is {self.position} bytes, not the {entry.size} that its entry says")
-        if self._hash.digest() != entry.digest:
+        if entry.size and self._hash.digest() != entry.digest:
             raise HostileEntry("its content does not have the hash that its entry says")
         try:
             os.ftruncate(self._file, self.position)
@@ -228,12 +224,8 @@ class FilePlacing:
             raise entry_fault(fault) from fault
         self._placed = True
 
-    def __enter__(self) -> FilePlacing:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Give the descriptors back; what was not finished leaves nothing behind."""
         os.close(self._file)
         if not self._placed:
             discard(self._temporary, self._parent)

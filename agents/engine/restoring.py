@@ -1,0 +1,311 @@
+"""Restoring a snapshot, or a part of it, under one directory.
+
+Entries are met in path order; their chunks are fetched and opened some way ahead. What cannot be restored (a damaged
+chunk, a hostile entry, a name that is taken) is named and left out, and everything else is restored: no file ever has
+its real name before its whole content was checked.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from agents.engine.chunk_supply import ChunkSupply
+from agents.engine.open_directories import HostileEntry, PlacingFault
+from agents.engine.paths import is_within
+from agents.engine.placing import FilePlacing, Placer, PlacingOptions
+from agents.engine.reading import OpenedSnapshot, PathOrder
+from agents.errors import AgentError, Damage, NotFound, UsageFault
+from protocol.stored.manifests import ChunkRef, Entry, EntryType, Extent
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+PLANNED_STEPS = 20_000
+"""Steps planned ahead: a bound for runs of entries without content."""
+NAMED = 1_000
+"""Faults kept for the report; the count goes on."""
+LINK_GROUPS = 200_000
+"""Groups of hard links remembered; names of further groups become files of their own."""
+
+_OTHERS = {
+    EntryType.FIFO: "a fifo",
+    EntryType.SOCKET: "a socket",
+    EntryType.CHARACTER_DEVICE: "a character device",
+    EntryType.BLOCK_DEVICE: "a block device",
+}
+
+
+class RestoreProgress(Protocol):
+    """Who is told how a restore goes."""
+
+    def restored(self, files: int, size: int) -> None:
+        """So many more files were placed, with so many bytes."""
+        ...
+
+    def error(self, path: bytes, reason: str) -> None:
+        """Something was not restored as it was."""
+        ...
+
+
+@dataclass(frozen=True)
+class RestoreFault:
+    """Something that was not restored; `damaged` when the stored data is the reason, not this machine."""
+
+    path: bytes
+    reason: str
+    damaged: bool
+
+
+@dataclass
+class RestoreResult:
+    """What a restore did. `skipped` counts fifos, sockets and devices, which are named and not made."""
+
+    files: int = 0
+    directories: int = 0
+    symlinks: int = 0
+    bytes: int = 0
+    skipped: int = 0
+    warnings: int = 0
+    errors: int = 0
+    damaged: int = 0
+    faults: list[RestoreFault] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One extent of a file, or an entry without any. `begins` and `ends` mark a file's first and last step."""
+
+    entry: Entry
+    ref: ChunkRef | None = None
+    extent: Extent | None = None
+    begins: bool = True
+    ends: bool = True
+
+
+class Restorer:
+    """One restore of `path` (b"/" for all) from a snapshot to a directory. Use `run` once."""
+
+    def __init__(
+        self, snapshot: OpenedSnapshot, path: bytes, target: int, options: PlacingOptions, progress: RestoreProgress
+    ) -> None:
+        self._snapshot = snapshot
+        self._path = path
+        self._progress = progress
+        self._placer = Placer(target, options, self._warn)
+        self._pool = ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1), thread_name_prefix="strongroom-open")
+        self._supply = ChunkSupply(snapshot.fetch, snapshot.opener.open, self._pool)
+        self._order = PathOrder()
+        self._originals: dict[int, tuple[bytes, bytes, int]] = {}
+        self._file: FilePlacing | None = None
+        self._under_way: Entry | None = None
+        self.result = RestoreResult()
+
+    def run(self) -> RestoreResult:
+        """Restore. Raises NotFound when there is nothing at the path, AgentError when it cannot go on."""
+        steps, planned = self._steps(), deque[_Step]()
+        met = False
+        try:
+            while self._plan(steps, planned):
+                met = True
+                self._do(planned.popleft())
+            self._give_up_unfinished()
+            self._placer.finish()
+        except OSError as fault:
+            raise AgentError(
+                f"The restore stopped: {os.strerror(fault.errno or 0).lower()}.", "Make room, restore again."
+            ) from fault
+        finally:
+            self._leave_file()
+            self._placer.close()
+            self._pool.shutdown(wait=True, cancel_futures=True)
+        if not met and not self.result.damaged:
+            raise NotFound("The snapshot holds nothing at this path.", "`strongroom ls SNAPSHOT` shows what it holds.")
+        return self.result
+
+    # --- planning --------------------------------------------------------------------------------
+
+    def _plan(self, steps: Iterator[_Step], planned: deque[_Step]) -> bool:
+        """Look ahead while there is room. Returns whether there is anything to do."""
+        while len(planned) < PLANNED_STEPS and self._supply.room:
+            step = next(steps, None)
+            if step is None:
+                break
+            planned.append(step)
+        return bool(planned)
+
+    def _steps(self) -> Iterator[_Step]:
+        for asked in self._snapshot.segments(self._path):
+            try:
+                segment = asked.read()
+            except Damage as fault:
+                self._lost_segment(asked.ref.first_path, asked.ref.last_path, fault)
+                continue
+            for entry in segment.entries:
+                if is_within(entry.path, self._path) and self._in_order(entry):
+                    yield from self._steps_of(entry, segment.chunks, asked.ref.block_id)
+
+    def _steps_of(self, entry: Entry, chunks: list[ChunkRef], block: bytes) -> Iterator[_Step]:
+        if entry.type != EntryType.FILE or not entry.extents:
+            yield _Step(entry, begins=entry.part == 0, ends=entry.last)
+            return
+        final = len(entry.extents) - 1
+        for index, extent in enumerate(entry.extents):
+            ref = chunks[extent.chunk]
+            self._supply.expect(block, ref)
+            begins, ends = entry.part == 0 and index == 0, entry.last and index == final
+            yield _Step(entry, ref, extent, begins, ends)
+
+    def _in_order(self, entry: Entry) -> bool:
+        try:
+            self._order.check(entry)
+        except HostileEntry as fault:
+            self._fault(entry.path, str(fault), damaged=True)
+            return False
+        return True
+
+    def _lost_segment(self, first: bytes, last: bytes, fault: Damage) -> None:
+        self._fault(first, f"the list of everything from here to the next path is lost: {fault.what}", damaged=True)
+        if last != first:
+            self._fault(last, "the lost part of the list ends here", damaged=True)
+
+    # --- doing -----------------------------------------------------------------------------------
+
+    def _do(self, step: _Step) -> None:
+        if step.begins:
+            self._give_up_unfinished()
+        try:
+            self._place(step)
+        except PlacingFault as fault:
+            self._give_up(step.entry, str(fault), damaged=isinstance(fault, HostileEntry))
+        except Damage as fault:
+            self._give_up(step.entry, fault.what, damaged=True)
+
+    def _place(self, step: _Step) -> None:
+        entry = step.entry
+        if entry.type == EntryType.FILE:
+            self._place_file(step)
+        elif entry.type == EntryType.DIRECTORY:
+            self._placer.directory(entry)
+            self.result.directories += 1
+        elif entry.type == EntryType.SYMLINK:
+            self._placer.symlink(entry)
+            self.result.symlinks += 1
+        else:
+            self.result.skipped += 1
+            self._progress.error(entry.path, f"{_OTHERS[EntryType(entry.type)]} is not restored")
+
+    def _place_file(self, step: _Step) -> None:
+        """Do one step of a file. A file without a `_file` was left or linked: its further steps are passed over."""
+        if step.begins:
+            try:
+                self._begin(step)
+            except BaseException:
+                self._pass_over(step)
+                raise
+        if self._file is None:
+            self._pass_over(step)
+            return
+        if step.ref is not None and step.extent is not None:
+            self._write(self._file, step.entry, step.extent, self._supply.take(step.ref))
+        if step.ends:
+            self._finish(self._file, step.entry)
+
+    def _begin(self, step: _Step) -> None:
+        if self._is_known_link(step.entry):
+            self._placer.hard_link(step.entry, self._originals[step.entry.hardlink][0])
+            self._count(step.entry)
+        else:
+            self._file = self._placer.file(step.entry)
+            self._under_way = step.entry
+
+    def _write(self, file: FilePlacing, entry: Entry, extent: Extent, plaintext: bytes) -> None:
+        end = extent.offset + extent.length
+        if end > len(plaintext):
+            raise HostileEntry("its content points outside of a chunk")
+        if file.position + extent.length > entry.size:
+            raise HostileEntry("its content is longer than its entry says")
+        file.write(memoryview(plaintext)[extent.offset : end])
+
+    def _finish(self, file: FilePlacing, entry: Entry) -> None:
+        file.finish(entry)
+        self._leave_file()
+        if entry.hardlink and entry.part == 0 and len(self._originals) < LINK_GROUPS:
+            self._originals.setdefault(entry.hardlink, (entry.path, entry.digest, entry.size))
+        self._count(entry)
+
+    def _pass_over(self, step: _Step) -> None:
+        if step.ref is not None:
+            self._supply.release(step.ref)
+
+    def _give_up(self, entry: Entry, reason: str, *, damaged: bool) -> None:
+        self._leave_file()
+        self._fault(entry.path, reason, damaged=damaged)
+
+    def _give_up_unfinished(self) -> None:
+        if self._under_way is not None:
+            self._give_up(self._under_way, "its end is missing from the manifest", damaged=True)
+
+    def _leave_file(self) -> None:
+        """Close the file under way; what was not finished leaves nothing behind."""
+        file, self._file, self._under_way = self._file, None, None
+        if file is not None:
+            file.close()
+
+    # --- hard links ------------------------------------------------------------------------------
+
+    def _is_known_link(self, entry: Entry) -> bool:
+        """Whether an equal file of the same group is placed already. The hash decides: a number proves nothing."""
+        known = self._originals.get(entry.hardlink) if entry.hardlink and entry.part == 0 and entry.last else None
+        return known is not None and known[1:] == (entry.digest, entry.size)
+
+    # --- counting --------------------------------------------------------------------------------
+
+    def _count(self, entry: Entry) -> None:
+        self.result.files += 1
+        self.result.bytes += entry.size
+        self._progress.restored(1, entry.size)
+
+    def _warn(self, path: bytes, reason: str) -> None:
+        self.result.warnings += 1
+        self._progress.error(path, reason)
+
+    def _fault(self, path: bytes, reason: str, *, damaged: bool) -> None:
+        self.result.errors += 1
+        self.result.damaged += damaged
+        if len(self.result.faults) < NAMED:
+            self.result.faults.append(RestoreFault(path, reason, damaged))
+        self._progress.error(path, reason)
+
+
+class Target:
+    """The directory that a restore writes to: made if it is missing, empty unless `overwrite` says otherwise."""
+
+    def __init__(self, path: Path, *, overwrite: bool) -> None:
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not overwrite and any(os.scandir(path)):
+                raise UsageFault(
+                    f"The target {path} is not empty.",
+                    "Name a fresh directory, or give --overwrite to restore into it.",
+                )
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as fault:
+            raise UsageFault(
+                f"The target {path} cannot be used: {(fault.strerror or 'unknown reason').lower()}.",
+                "Name a directory that you may write to.",
+            ) from fault
+
+    def __enter__(self) -> int:
+        return self._descriptor
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._descriptor)
