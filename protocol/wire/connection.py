@@ -245,7 +245,9 @@ class Connection:
 
 
 def _failure(code: int, what: str, retry_after: float | None) -> messages.Failure:
+    """A FAILURE that can be sent whatever the error says: the last word must not fail itself."""
+    sentence = what[: limits.MAX_TEXT]
     try:
-        return messages.Failure(code=code, message=what[: limits.MAX_TEXT], retry_after=retry_after)
+        return messages.Failure(code=code, message=sentence, retry_after=retry_after)
     except InvalidMessage:
-        return messages.Failure(code=FailureCode.INTERNAL, message=what[: limits.MAX_TEXT])
+        return messages.Failure(code=code, message=sentence)

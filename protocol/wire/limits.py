@@ -75,7 +75,8 @@ MAX_STATUS_IDS: Final = 256
 MAX_FACTS: Final = 32
 MAX_VERSIONS: Final = 16
 MAX_FEATURES: Final = 64
-MAX_NAME: Final = 255  # characters of a machine, host or feature name
+MAX_LABEL: Final = 64  # characters of a feature's or fact's name
+MAX_NAME: Final = 255  # characters of a machine's name or a fact
 MAX_TEXT: Final = 1024  # characters of a sentence for people
 
 # --- times, kept by the shells ---------------------------------------------------------------------------------------

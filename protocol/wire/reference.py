@@ -26,7 +26,11 @@ def state_diagram() -> str:
             f"    {phase.name} --> {following.name}: {_ARROW[sender]}: {act.value}"
             for (sender, act), following in turns.items()
         ]
-    lines += [f"    {phase.name} --> [*]" for phase in (Phase.CLOSED, Phase.FAILED)]
+    lines += [
+        '    state "any phase" as ANY',
+        "    ANY --> CLOSED: both voices, or the stream, ended",
+        "    ANY --> FAILED: a rule was broken",
+    ]
     return "\n".join(lines)
 
 

@@ -13,6 +13,7 @@ from protocol.wire.messages.fields import (
     LongIds,
     MaybeShortId,
     Message,
+    MissingIds,
     Name,
     QuestionIds,
     Recipients,
@@ -117,4 +118,4 @@ class Committed(Message, frozen=True, kw_only=True):
 class Missing(Message, frozen=True, kw_only=True):
     """G→A, answers COMMIT: these ids (the first of very many) are not there. Send them and commit again."""
 
-    ids: LongIds
+    ids: MissingIds

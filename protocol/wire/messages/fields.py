@@ -28,6 +28,7 @@ MaybeShortId = Annotated[bytes, _ids(limits.SHORT_ID, 1)]  # sixteen bytes or no
 QuestionIds = Annotated[bytes, _ids(limits.LONG_ID, limits.MAX_IDS), Meta(min_length=limits.LONG_ID)]
 FetchIds = Annotated[bytes, _ids(limits.LONG_ID, limits.MAX_FETCH_IDS)]
 LongIds = Annotated[bytes, _ids(limits.LONG_ID, limits.MAX_LONG_LIST)]
+MissingIds = Annotated[bytes, _ids(limits.LONG_ID, limits.MAX_LONG_LIST), Meta(min_length=limits.LONG_ID)]
 StatusIds = Annotated[bytes, _ids(limits.SHORT_ID, limits.MAX_STATUS_IDS)]
 Bitmap = Annotated[bytes, Meta(min_length=1, max_length=(limits.MAX_IDS + 7) // 8)]
 
@@ -43,6 +44,7 @@ SigningRequest = Annotated[bytes, Meta(min_length=1, max_length=limits.MAX_CSR)]
 Blob = Annotated[bytes, Meta(max_length=limits.MAX_BLOB)]
 Signature = Annotated[bytes, Meta(min_length=1, max_length=limits.MAX_SIGNATURE)]
 
+Label = Annotated[str, Meta(max_length=limits.MAX_LABEL)]
 Name = Annotated[str, Meta(max_length=limits.MAX_NAME)]
 Text = Annotated[str, Meta(max_length=limits.MAX_TEXT)]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -139,7 +141,7 @@ def _text_fault(value: Any, most: int) -> str | None:
 
 
 def _number_fault(value: Any, kinds: tuple[type, ...], least: Any, most: Any) -> str | None:
-    if type(value) not in kinds:
+    if not isinstance(value, kinds) or type(value) is bool:  # an IntEnum is a number here, a bool is not
         return "is not a number of the right kind"
     if least <= value <= most:
         return None

@@ -9,6 +9,7 @@ from protocol.wire.errors import InvalidMessage
 from protocol.wire.messages.fields import (
     Blob,
     Certificate,
+    Label,
     LongId,
     MachineRecord,
     MaybeShortId,
@@ -24,7 +25,7 @@ from protocol.wire.messages.fields import (
 )
 
 Version = Annotated[int, Meta(ge=1, le=255)]
-Features = Annotated[list[Name], Meta(max_length=limits.MAX_FEATURES)]
+Features = Annotated[list[Label], Meta(max_length=limits.MAX_FEATURES)]
 
 
 class Hello(Message, frozen=True, kw_only=True):
@@ -64,7 +65,7 @@ class Enroll(Message, frozen=True, kw_only=True):
     token: LongId
     csr: SigningRequest  # PKCS#10 DER over the identity key
     reading_key: PublicKey  # SPKI DER
-    facts: Annotated[dict[Name, Text], Meta(max_length=limits.MAX_FACTS)]  # hostname, os, agent_version …
+    facts: Annotated[dict[Label, Name], Meta(max_length=limits.MAX_FACTS)]  # hostname, os, agent_version …
 
 
 class Enrolled(Message, frozen=True, kw_only=True):
