@@ -145,17 +145,22 @@ class BackupHome(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
-    """Somebody whom a root is sealed to. `kind` is that of a recipient record: 1 vault, 2 machine, 3 further."""
+class Recipient(Protocol):
+    """Somebody whom a root is sealed to. `kind` is that of a recipient record: 1 vault, 2 machine, 3 further.
 
-    kind: int
-    key: PublicKey
+    What `VaultRecord.recipients` returns is of this shape.
+    """
+
+    @property
+    def kind(self) -> int: ...
+
+    @property
+    def key(self) -> PublicKey: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Who makes the snapshot, and to whom it is sealed. Made from the agent's own files and a *verified* vault record."""
+    """Who makes the snapshot, and to whom it is sealed: from the agent's own files and a *verified* vault record."""
 
     tenant_id: bytes
     vault_id: bytes
@@ -202,6 +207,8 @@ class BackupOptions:
     #: Do not trust the cache: read every file again.
     force_read: bool = False
     tags: Sequence[str] = ()
+    #: "fastcdc-1m", or "fastcdc-64k" for disk images and databases.
+    chunker: str = "fastcdc-1m"
     #: Threads that hash, compress and seal; 0 chooses by the number of processors.
     workers: int = 0
     zstd_level: int = 3

@@ -1,0 +1,405 @@
+"""A whole backup: begin, save, drain, commit; and again what the server turns out to lack."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Sequence, Set
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from agents.engine.bundling import KIB
+from agents.engine.cache import Binding, Bundle, Cache, CachedSegment, CacheFault, Layout
+from agents.engine.chunking import PROFILES, Chunker
+from agents.engine.compression import CompressionJudge
+from agents.engine.exclusions import Exclusions
+from agents.engine.head import head_of, settle_head
+from agents.engine.link import (
+    Author,
+    BackupHome,
+    BackupLink,
+    BackupOptions,
+    BackupResult,
+    Begun,
+    CommitAnswer,
+    Progress,
+    Statistics,
+)
+from agents.engine.paths import unique_sources
+from agents.engine.pipeline import Pipeline
+from agents.engine.previous import Previous
+from agents.engine.saving import Outcome, Parts, Saver
+from agents.engine.scanning import Scanner
+from agents.engine.sealing import ChunkSealer, VaultSecrets, seal_root
+from agents.engine.tally import Tally
+from agents.errors import Refused, UsageFault
+from agents.keys.derive import Use, derive
+from agents.keys.statement import sign_statement
+from protocol.stored.roots import RootBody
+from protocol.stored.statements import Statement, blocks_hash
+
+#: After the first commit: so often files are read again for chunks that the server lacks.
+ROUNDS = 3
+#: How much of bundles that are mostly unused may be written anew in one run.
+REPACKED = 64 << 20
+REPACKED_SHARE = 20
+#: Ids in one question about everything, and such questions under way at once (both bounded by the protocol).
+ASKED_AT_ONCE = 4096
+QUESTIONS_AT_ONCE = 4
+ANSWER_SECONDS = 600.0
+
+
+def back_up(
+    paths: Sequence[bytes],
+    link: BackupLink,
+    home: BackupHome,
+    author: Author,
+    options: BackupOptions,
+    progress: Progress,
+    cancel: threading.Event | None = None,
+) -> BackupResult:
+    """Back up `paths` and return when the commit is acknowledged.
+
+    The caller holds the home's lock and has checked the vault record that `author` names recipients from. Raises
+    `agents.errors` exceptions of the link; Refused when the server's statements do not continue this machine's chain;
+    UsageFault for bad options; `Cancelled` after `cancel` was set. Sources that cannot be read are in the result.
+    """
+    return _Backup(list(paths), link, home, author, options, progress, cancel or threading.Event()).run()
+
+
+@dataclass(slots=True)
+class _Base:
+    """What a pass may build on."""
+
+    segments: list[CachedSegment] = field(default_factory=list)
+    bundles: dict[bytes, Bundle] = field(default_factory=dict)
+    generation: int = 0
+
+
+class _Backup:
+    """One run. Everything runs in the caller's thread but the pipeline's workers."""
+
+    def __init__(
+        self,
+        paths: list[bytes],
+        link: BackupLink,
+        home: BackupHome,
+        author: Author,
+        options: BackupOptions,
+        progress: Progress,
+        cancel: threading.Event,
+    ) -> None:
+        if not paths:
+            raise UsageFault("There is nothing to back up.", "Name at least one file or directory.")
+        if options.chunker not in PROFILES:
+            raise UsageFault(f"There is no chunker {options.chunker!r}.", f"Choose one of {', '.join(PROFILES)}.")
+        self._begun_at = time.monotonic()
+        self._started_ns = time.time_ns()
+        self._sources = unique_sources(paths)
+        self._exclusions = Exclusions(options.exclude, defaults=options.default_exclusions)
+        self._link = link
+        self._home = home
+        self._author = author
+        self._options = options
+        self._progress = progress
+        self._cancel = cancel
+        secret = author.secrets[author.epoch]
+        self._secret = secret
+        self._sealer = ChunkSealer(VaultSecrets(author.vault_id, author.epoch, secret), level=options.zstd_level)
+        self._chunker = Chunker(derive(secret, Use.CHUNKER_SEED), PROFILES[options.chunker])
+        self._judge = CompressionJudge()
+        self._tally = Tally(progress)
+        self._bytes_sent = 0
+        self._chunks_sent = 0
+        self._cache = Cache(home.cache_path, Binding(author.vault_id, author.epoch, author.machine_id))
+
+    def run(self) -> BackupResult:
+        try:
+            return self._run()
+        finally:
+            self._cache.close()
+
+    def _run(self) -> BackupResult:
+        begun = self._begin()
+        base = self._base()
+        generation = begun.generation
+        lost: Set[bytes] = begun.wanted | (
+            self._lost(base) if base.segments and base.generation != generation else set()
+        )
+        repack = self._to_repack(base)
+        for _ in range(1 + ROUNDS):
+            outcome = self._save(base, lost, lost | repack)
+            self._link.drain()
+            base = self._next_base(outcome, base, begun.head_sequence + 1)
+            if self._link.generation != generation:
+                generation = self._link.generation
+                lost = self._lost(base)
+                if lost:
+                    continue
+            base.generation = generation
+            answer, statement = self._commit(begun, base, outcome)
+            if answer.snapshot:
+                self._home.promote_pending_statement()
+                self._cache.switch(statement.digest)
+                return self._result(answer, statement, outcome)
+            lost, repack = answer.missing, frozenset()
+            self._tally.repeating = True
+        raise Refused(
+            f"The server still lacks {len(lost)} chunks of this backup after they were sent {ROUNDS} times.",
+            "Ask the operator to look at the gateway's log; nothing of the backup is lost on this machine.",
+        )
+
+    # --- beginning -------------------------------------------------------------------------------
+
+    def _begin(self) -> Begun:
+        known = self._cached_generation()
+        last = self._home.last_statement()
+        begun = self._link.begin(known, *head_of(last))
+        settle_head(begun, self._home, self._cache)
+        self._cache.forget_staged()
+        return begun
+
+    def _cached_generation(self) -> int:
+        try:
+            layout = self._cache.layout()
+        except CacheFault as fault:
+            self._cache.discard(str(fault))
+            return 0
+        return layout.generation if layout else 0
+
+    def _base(self) -> _Base:
+        """What the cache knows; nothing when it is damaged or not to be trusted."""
+        if self._options.force_read:
+            return _Base()
+        try:
+            layout = self._cache.layout()
+            if layout is None:
+                return _Base()
+            return _Base(self._cache.segments(layout), layout.bundles, layout.generation)
+        except CacheFault as fault:
+            self._cache.discard(str(fault))
+            return _Base()
+
+    def _lost(self, base: _Base) -> set[bytes]:
+        """Ask about every id that the base needs; return those that the server lacks."""
+        try:
+            return self._ask_all(self._needed(base))
+        except CacheFault as fault:
+            self._cache.discard(str(fault))
+            base.segments, base.bundles = [], {}
+            return set()
+
+    def _needed(self, base: _Base) -> Iterable[bytes]:
+        for segment in base.segments:
+            yield segment.head.ref.chunk_id
+            yield segment.head.ref.block_id
+            yield from self._cache.chunk_ids(segment)
+
+    def _ask_all(self, ids: Iterable[bytes]) -> set[bytes]:
+        lacking: set[bytes] = set()
+        under_way: list[Future[set[bytes]]] = []
+        batch: dict[bytes, None] = {}
+        for each in ids:
+            batch[each] = None
+            if len(batch) == ASKED_AT_ONCE:
+                under_way.append(self._link.ask(list(batch)))
+                batch = {}
+            if len(under_way) == QUESTIONS_AT_ONCE:
+                lacking |= under_way.pop(0).result(ANSWER_SECONDS)
+        if batch:
+            under_way.append(self._link.ask(list(batch)))
+        for answer in under_way:
+            lacking |= answer.result(ANSWER_SECONDS)
+        return lacking
+
+    def _to_repack(self, base: _Base) -> frozenset[bytes]:
+        """Bundles of which less than half is still used, the oldest first, within the run's allowance."""
+        used: dict[bytes, int] = {}
+        total = 0
+        for segment in base.segments:
+            total += segment.counts.bytes
+            for bundle_id, size in segment.head.usage.items():
+                used[bundle_id] = used.get(bundle_id, 0) + size
+        wasteful = [
+            (bundle.born, bundle_id)
+            for bundle_id, bundle in base.bundles.items()
+            if 0 < used.get(bundle_id, 0) * 2 < bundle.length
+        ]
+        allowance = min(REPACKED, max(total // REPACKED_SHARE, 256 * KIB))
+        chosen = set()
+        for _, bundle_id in sorted(wasteful):
+            allowance -= used[bundle_id]
+            if allowance < 0:
+                break
+            chosen.add(bundle_id)
+        return frozenset(chosen)
+
+    # --- saving ----------------------------------------------------------------------------------
+
+    def _save(self, base: _Base, lost: Set[bytes], avoid: Set[bytes]) -> Outcome:
+        """One pass; a second one without the cache if it turns out to be damaged on the way."""
+        try:
+            self._mark_tainted(base, lost, avoid)
+            return self._pass(
+                Previous(self._cache, base.segments, base.bundles) if base.segments else None, lost, avoid
+            )
+        except CacheFault as fault:
+            self._cache.discard(str(fault))
+            base.segments, base.bundles = [], {}
+            return self._pass(None, lost, avoid)
+
+    def _mark_tainted(self, base: _Base, lost: Set[bytes], avoid: Set[bytes]) -> None:
+        for segment in base.segments:
+            ref = segment.head.ref
+            segment.tainted = (
+                ref.chunk_id in lost
+                or ref.block_id in lost
+                or not avoid.isdisjoint(segment.head.usage)
+                or (bool(lost) and not lost.isdisjoint(self._cache.chunk_ids(segment)))
+            )
+
+    def _pass(self, previous: Previous | None, lost: Set[bytes], avoid: Set[bytes]) -> Outcome:
+        scanner = Scanner(
+            self._sources,
+            self._exclusions,
+            self._tally.error,
+            one_file_system=self._options.one_file_system,
+            leave_out=self._own_files(),
+        )
+        pipeline = Pipeline(self._link, self._sealer, self._judge, self._progress, workers=self._options.workers)
+        try:
+            with pipeline:
+                return Saver(self._parts(pipeline, lost, avoid), previous).run(scanner)
+        finally:
+            scanner.close()
+            self._bytes_sent += pipeline.bytes_sent
+            self._chunks_sent += pipeline.chunks_sent
+
+    def _parts(self, pipeline: Pipeline, lost: Set[bytes], avoid: Set[bytes]) -> Parts:
+        return Parts(
+            pipeline=pipeline,
+            cache=self._cache,
+            chunker=self._chunker,
+            tally=self._tally,
+            bundle_key=derive(self._secret, Use.BUNDLE_ENDS),
+            segment_key=derive(self._secret, Use.SEGMENT_ENDS),
+            started_ns=self._started_ns,
+            first_source=self._sources[0],
+            cancel=self._cancel,
+            avoid=avoid,
+            lost=lost,
+        )
+
+    def _own_files(self) -> frozenset[bytes]:
+        """The cache changes while it is used, and is worth nothing elsewhere."""
+        path = str(self._home.cache_path.resolve())
+        return frozenset(
+            (path + suffix).encode("utf-8", "surrogateescape") for suffix in ("", "-wal", "-shm", "-journal")
+        )
+
+    def _next_base(self, outcome: Outcome, base: _Base, sequence: int) -> _Base:
+        if not self._cache.is_usable:
+            return _Base()
+        used = {bundle_id for segment in outcome.segments for bundle_id in segment.head.usage}
+        bundles = {}
+        for bundle_id in used:
+            length = outcome.bundles.get(bundle_id)
+            old = base.bundles.get(bundle_id)
+            if old is not None:
+                bundles[bundle_id] = old
+            elif length is not None:
+                bundles[bundle_id] = Bundle(length, sequence)
+        return _Base(list(outcome.segments), bundles, self._link.generation)
+
+    # --- committing ------------------------------------------------------------------------------
+
+    def _commit(self, begun: Begun, base: _Base, outcome: Outcome) -> tuple[CommitAnswer, Statement]:
+        author, sequence = self._author, begun.head_sequence + 1
+        root = seal_root(
+            self._root_body(outcome),
+            tenant_id=author.tenant_id,
+            vault_id=author.vault_id,
+            epoch=author.epoch,
+            machine_id=author.machine_id,
+            sequence=sequence,
+            recipients=author.recipients,
+        )
+        blocks = [segment.head.ref.block_id for segment in outcome.segments]
+        statement = sign_statement(
+            author.identity,
+            vault_id=author.vault_id,
+            epoch=author.epoch,
+            machine_id=author.machine_id,
+            sequence=sequence,
+            time=time.time_ns() // 1000,
+            previous=begun.head,
+            root_hash=root.digest,
+            blocks_hash=blocks_hash(b"".join(blocks)),
+        )
+        if base.segments:
+            rows = [(segment.row, segment.digest) for segment in base.segments]
+            self._cache.stage_layout(Layout(rows, base.bundles, base.generation, statement.digest))
+        self._home.save_pending_statement(statement.encode())
+        answer = self._link.commit(statement.encode(), root.file, root.records, blocks, self._statistics(outcome))
+        return answer, statement
+
+    def _root_body(self, outcome: Outcome) -> RootBody:
+        counts, author = outcome.counts, self._author
+        return RootBody(
+            machine_name=author.machine_name,
+            sources=self._sources,
+            started_at=self._started_ns // 1000,
+            finished_at=time.time_ns() // 1000,
+            secrets=dict(author.secrets),
+            segments=[segment.head.ref for segment in outcome.segments],
+            files=counts.files,
+            directories=counts.directories,
+            others=counts.others,
+            content_bytes=counts.bytes,
+            errors=self._tally.errors,
+            exclusions=self._exclusions.described(),
+            chunker=self._options.chunker,
+            tags=list(self._options.tags),
+        )
+
+    def _statistics(self, outcome: Outcome) -> Statistics:
+        states, counts = self._tally.states, outcome.counts
+        return Statistics(
+            files_new=states["new"],
+            files_changed=states["changed"],
+            files_unmodified=states["unmodified"],
+            files=counts.files,
+            directories=counts.directories,
+            bytes=counts.bytes,
+            bytes_read=self._tally.bytes_read,
+            bytes_sent=self._bytes_sent,
+            chunks_sent=self._chunks_sent,
+            errors=self._tally.errors,
+            duration_s=self._duration(),
+        )
+
+    def _duration(self) -> float:
+        return round(time.monotonic() - self._begun_at, 6)
+
+    def _result(self, answer: CommitAnswer, statement: Statement, outcome: Outcome) -> BackupResult:
+        states, counts = self._tally.states, outcome.counts
+        return BackupResult(
+            snapshot_id=answer.snapshot,
+            state=answer.state,
+            sequence=statement.sequence,
+            files_new=states["new"],
+            files_changed=states["changed"],
+            files_unmodified=states["unmodified"],
+            files=counts.files,
+            directories=counts.directories,
+            others=counts.others,
+            bytes=counts.bytes,
+            bytes_read=self._tally.bytes_read,
+            bytes_sent=self._bytes_sent,
+            chunks_sent=self._chunks_sent,
+            duration_s=self._duration(),
+            errors=self._tally.errors,
+            faults=self._tally.faults,
+            notes=tuple(self._cache.notes),
+            compression=self._judge.effect(),
+        )

@@ -1,0 +1,106 @@
+"""What is left out of a backup.
+
+Patterns are those of a `.gitignore` file, read from the root of the file system: `*.tmp` and `cache/` match at any
+depth, `/home/*/.cache` and `var/tmp` only there. The last pattern that matches decides, `!pattern` takes something back
+in. What lies in a directory that is left out is not looked at. A source that was named is never left out.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+
+from pathspec.patterns.gitignore.base import GitIgnorePatternError
+from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
+
+from agents.errors import UsageFault
+
+#: Directories of pseudo file systems; they are saved as empty directories.
+PSEUDO_DIRECTORIES = frozenset({b"/proc", b"/sys", b"/dev", b"/run"})
+#: File systems without files of their own, wherever they are mounted (proc(5), filesystems(5)).
+PSEUDO_TYPES = frozenset(
+    b"autofs binfmt_misc bpf cgroup cgroup2 configfs debugfs devpts devtmpfs efivarfs fusectl hugetlbfs mqueue nsfs "
+    b"proc pstore rpc_pipefs securityfs selinuxfs sysfs tracefs".split()
+)
+#: Swap space in files: large, always changing, worthless after a restart.
+SWAP_FILES = frozenset({b"/swapfile", b"/swap.img", b"/swap/swapfile", b"/pagefile.sys", b"/hiberfil.sys"})
+TAG_NAME = b"CACHEDIR.TAG"
+#: First bytes of a valid tag (https://bford.info/cachedir/).
+TAG_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
+DEFAULT_NAMES = ("default: pseudo file systems", "default: directories with a CACHEDIR.TAG", "default: swap files")
+MAX_EXCLUDE_FILE = 16 << 20
+
+
+class Exclusions:
+    """The patterns of one backup, compiled."""
+
+    def __init__(self, patterns: Sequence[str] = (), *, defaults: bool = True) -> None:
+        self.defaults = defaults
+        self._rules = [rule for rule in map(_compile, patterns) if rule is not None]
+        self._names = [pattern for pattern in patterns if pattern.strip()]
+        self._only_out = all(include for _, include in self._rules)
+        self._any = re.compile("|".join(f"(?:{regex})" for regex, _ in self._rules)) if self._rules else None
+        self._each = [(re.compile(regex), include) for regex, include in reversed(self._rules)]
+
+    @property
+    def has_patterns(self) -> bool:
+        """Whether `excludes` can ever say yes; asked once, so that a backup without patterns pays nothing a file."""
+        return self._any is not None
+
+    def excludes(self, path: bytes, *, directory: bool) -> bool:
+        """Whether a pattern leaves `path` out."""
+        text = os.fsdecode(path[1:]) + ("/" if directory else "")
+        if self._any is None or not self._any.match(text):
+            return False
+        if self._only_out:
+            return True
+        return next((include for regex, include in self._each if regex.match(text)), False)
+
+    def described(self) -> list[str]:
+        """For the root: what was left out, in the user's words."""
+        return [*self._names, *(DEFAULT_NAMES if self.defaults else ())]
+
+
+def _compile(pattern: str) -> tuple[str, bool] | None:
+    """A pattern's regular expression, and whether it leaves out (True) or takes back in. None for comments."""
+    try:
+        compiled = GitIgnoreSpecPattern(pattern)
+    except GitIgnorePatternError as fault:
+        raise UsageFault(
+            f"The exclusion {pattern!r} is not a valid pattern.", "Patterns are those of .gitignore."
+        ) from fault
+    if compiled.include is None or compiled.regex is None:
+        return None
+    # Groups are named, and a name may stand only once in the joined expression.
+    return compiled.regex.pattern.replace("(?P<ps_d>", "(?:"), bool(compiled.include)
+
+
+def read_exclude_file(path: str) -> list[str]:
+    """The patterns of a file, one a line, blank lines and `#` comments skipped. UsageFault if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_EXCLUDE_FILE)
+    except OSError as fault:
+        raise UsageFault(f"The exclusion file {path} cannot be read: {fault.strerror}.") from fault
+    lines = os.fsdecode(data).splitlines()
+    return [line for line in lines if line.strip() and not line.startswith("#")]
+
+
+def pseudo_mounts(mountinfo: Iterable[bytes] | None = None) -> frozenset[bytes]:
+    """Where pseudo file systems are mounted now, from /proc/self/mountinfo; empty where there is none."""
+    if mountinfo is None:
+        try:
+            with open("/proc/self/mountinfo", "rb") as file:
+                mountinfo = file.read(MAX_EXCLUDE_FILE).splitlines()
+        except OSError:
+            return frozenset()
+    return frozenset(filter(None, map(_pseudo_mount, mountinfo)))
+
+
+def _pseudo_mount(line: bytes) -> bytes | None:
+    before, _, after = line.partition(b" - ")
+    fields, kind = before.split(), after.split()[:1]
+    if len(fields) < 5 or not kind or kind[0] not in PSEUDO_TYPES:
+        return None
+    return re.sub(rb"\\(\d{3})", lambda octal: bytes([int(octal[1], 8)]), fields[4])

@@ -1,0 +1,362 @@
+"""One pass over the sources: scan beside the latest snapshot, read what changed, write the new manifest."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Set
+from dataclasses import dataclass, field
+
+from blake3 import blake3
+
+from agents.engine.bundling import SMALL_FILE, Bundler
+from agents.engine.cache import Cache, CachedSegment
+from agents.engine.chunking import Chunker
+from agents.engine.compression import MANIFEST, group_of
+from agents.engine.contents import is_untouched, read_small
+from agents.engine.describing import Describer, Key, key_of, trusted_key, type_of
+from agents.engine.faults import Cancelled
+from agents.engine.large_files import LargeFileReader
+from agents.engine.link import FileState
+from agents.engine.manifests import Counts, EncodedSegment, SegmentDraft, SegmentWriter
+from agents.engine.opening import open_regular
+from agents.engine.pipeline import Pipeline
+from agents.engine.previous import Known, Previous
+from agents.engine.scanning import Scanner, reason_of
+from agents.engine.slots import Reference, Slot
+from agents.engine.tally import Tally
+from protocol.stored.manifests import Entry, EntryType
+
+#: A small file that changes while it is read is read so often.
+READS = 3
+#: Segments that wait for their chunks; more than a bundle may keep waiting (bundling.MOST_SEGMENTS).
+MOST_WAITING = 48
+#: Names of hard-linked files remembered, so that each is read once.
+MOST_LINKS = 100_000
+CHANGED_WHILE_READ = "it changed while it was read, and was saved as it was read"
+_FILE = 0o100000
+_TYPE = 0o170000
+
+
+@dataclass(slots=True)
+class Parts:
+    """What a pass works with."""
+
+    pipeline: Pipeline
+    cache: Cache
+    chunker: Chunker
+    tally: Tally
+    bundle_key: bytes
+    segment_key: bytes
+    started_ns: int
+    first_source: bytes
+    cancel: threading.Event
+    #: Chunks that the server lacks, and bundles to be written anew: files that use them are read.
+    avoid: Set[bytes] = frozenset()
+    lost: Set[bytes] = frozenset()
+
+
+@dataclass(slots=True)
+class Outcome:
+    """The new manifest."""
+
+    segments: list[CachedSegment]
+    #: id -> length of the bundles that were made.
+    bundles: dict[bytes, int]
+    counts: Counts
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A segment on its way from draft to row."""
+
+    place: int
+    draft: SegmentDraft | None
+    encoded: EncodedSegment | None = None
+    slot: Slot = field(default_factory=Slot)
+
+    def can_advance(self) -> bool:
+        return self.draft.is_ready() if self.draft is not None else bool(self.slot.id)
+
+
+class Saver:
+    """Makes one pass. Everything here runs in the reader's thread."""
+
+    def __init__(self, parts: Parts, previous: Previous | None) -> None:
+        self._parts = parts
+        self._pipeline = parts.pipeline
+        self._tally = parts.tally
+        self._previous = previous
+        self._describer = Describer()
+        self._bundler = Bundler(parts.bundle_key, self._submit_bundle)
+        self._writer = SegmentWriter(parts.segment_key, self._on_draft)
+        self._segments: list[CachedSegment | None] = []
+        self._waiting: deque[_Waiting] = deque()
+        self._bundles: list[Slot] = []
+        self._reader = LargeFileReader(parts.pipeline, parts.chunker, parts.cancel)
+        self._links: dict[tuple[int, int], tuple[Key, list[Reference], int, bytes]] = {}
+
+    # --- the walk --------------------------------------------------------------------------------
+
+    def run(self, scanner: Scanner) -> Outcome:
+        """Save everything that `scanner` finds."""
+        keys, position = self._mount(None), 0
+        tally, cancelled = self._tally, self._parts.cancel.is_set
+        for path, name, info, directory in scanner:
+            # Written out, not called: this is all that happens to an unchanged file.
+            key = (
+                path,
+                info.st_mode,
+                info.st_uid,
+                info.st_gid,
+                info.st_size,
+                info.st_mtime_ns,
+                info.st_ctime_ns,
+                info.st_ino,
+            )
+            if keys is not None:
+                if keys[position] == key:
+                    position += 1
+                    if position == len(keys):
+                        keys, position = self._ridden(), 0
+                        if cancelled():
+                            raise Cancelled
+                    continue
+                self._dismount(keys[position])
+                keys = None
+            if info.st_mode & _TYPE == _FILE:
+                tally.scanned(1, info.st_size)
+            self._walk(path, key, name, info, directory)
+            if self._previous is not None and self._writer.is_at_boundary:
+                keys, position = self._mount(path), 0
+            if cancelled():
+                raise Cancelled
+        if keys is not None:
+            self._dismount(keys[position])
+        return self._finish()
+
+    def _mount(self, done: bytes | None) -> list[Key] | None:
+        keys = self._previous.mount(done) if self._previous is not None else None
+        return self._ridden() if keys == [] else keys
+
+    def _ridden(self) -> list[Key] | None:
+        """Use the present segment again, and those after it that hold only further parts of its last file."""
+        assert self._previous is not None
+        while True:
+            segment = self._previous.segment
+            self._segments.append(segment)
+            counts = segment.counts
+            self._tally.scanned(counts.files, counts.bytes)
+            self._tally.file("unmodified", counts.files)
+            keys = self._previous.ridden()
+            if keys != []:
+                return keys
+
+    def _dismount(self, key: Key) -> None:
+        """Something differs at `key`: what was compared before it goes into a new segment."""
+        assert self._previous is not None
+        for known_key, (entry, references) in self._previous.before(key):
+            self._writer.add(entry, references, known_key)
+            if entry.type == EntryType.FILE and entry.last:
+                self._tally.scanned(1, entry.size)
+                self._tally.file("unmodified")
+
+    def _walk(self, path: bytes, key: Key, name: bytes, info: os.stat_result, directory: int) -> None:
+        if path == self._parts.first_source:
+            # What lies on the way to the sources changes without them: it is a segment of its own.
+            self._writer.end()
+        known = self._previous.find(path) if self._previous is not None else None
+        if known is not None and known.key == key and not known.touches(self._parts.avoid):
+            return self._keep(known, key)
+        try:
+            kind = type_of(info)
+            if kind is None:
+                self._tally.error(path, "it is of a kind that cannot be saved")
+            elif kind == EntryType.FILE:
+                self._file(path, key, name, info, directory, known)
+            else:
+                entry = self._describer.entry(path, name, directory, info, kind)
+                self._writer.add(entry, (), trusted_key(key, self._parts.started_ns))
+        except OSError as fault:
+            self._tally.error(path, reason_of(fault))
+        return None
+
+    def _keep(self, known: Known, key: Key) -> None:
+        for entry, references in known.parts:
+            self._writer.add(entry, references, key if entry.part == 0 else None)
+        if known.entry.type == EntryType.FILE:
+            self._tally.file("unmodified")
+
+    # --- files -----------------------------------------------------------------------------------
+
+    def _file(
+        self, path: bytes, key: Key, name: bytes, info: os.stat_result, directory: int, known: Known | None
+    ) -> None:
+        linked = self._links.get((info.st_dev, info.st_ino)) if info.st_nlink > 1 else None
+        if linked is not None and linked[0][1:] == key[1:]:
+            _, references, size, digest = linked
+            entry = self._describer.entry(
+                path, name, directory, info, EntryType.FILE, size=size, extents=[], digest=digest
+            )
+            self._writer.add(entry, references, trusted_key(key, self._parts.started_ns))
+            return self._tally.file("changed" if known else "new")
+        descriptor, before = open_regular(name, directory, info)
+        try:
+            if before.st_size >= SMALL_FILE or not self._small(path, name, directory, descriptor, before, known):
+                self._large(path, name, directory, descriptor, known)
+        finally:
+            os.close(descriptor)
+        return None
+
+    def _small(
+        self, path: bytes, name: bytes, directory: int, descriptor: int, before: os.stat_result, known: Known | None
+    ) -> bool:
+        """Save a small file; False when it turns out to be large by now."""
+        for _ in range(READS):
+            data = read_small(descriptor, before.st_size)
+            after = os.fstat(descriptor)
+            if is_untouched(before, after) and len(data) == before.st_size:
+                break
+            before = after
+            if before.st_size >= SMALL_FILE:
+                return False
+            os.lseek(descriptor, 0, os.SEEK_SET)
+        else:
+            data = read_small(descriptor, before.st_size)
+            self._tally.error(path, CHANGED_WHILE_READ)
+        if len(data) >= SMALL_FILE:
+            return False
+        self._tally.bytes_read += len(data)
+        digest = blake3(data).digest()
+        entry = self._describer.entry(
+            path, name, directory, before, EntryType.FILE, opened=descriptor, size=len(data), extents=[], digest=digest
+        )
+        references = self._place(data, digest, known)
+        self._add_file(path, before, entry, references, known)
+        return True
+
+    def _place(self, data: bytes, digest: bytes, known: Known | None) -> list[Reference]:
+        """Where a small file's content lies: where it lay if it is the same, else in the open bundle."""
+        healing = b""
+        if known is not None:
+            old = known.references()
+            if known.entry.digest == digest and not known.touches(self._parts.avoid):
+                return old
+            if len(old) == 1 and old[0][0].bundle and old[0][0].id in self._parts.lost:
+                healing = old[0][0].id
+        if not data:
+            return []
+        slot, offset = self._bundler.add(data, digest, healing)
+        return [(slot, offset, len(data))]
+
+    def _large(self, path: bytes, name: bytes, directory: int, descriptor: int, known: Known | None) -> None:
+        seen = os.fstat(descriptor)
+
+        def on_part(references: list[Reference], part: int) -> None:
+            entry = self._describer.entry(
+                path,
+                name,
+                directory,
+                seen,
+                EntryType.FILE,
+                opened=descriptor,
+                size=seen.st_size,
+                extents=[],
+                part=part,
+                last=False,
+            )
+            self._writer.add(entry, references, self._trusted(path, seen) if part == 0 else None)
+
+        content, before = self._reader.read(descriptor, group_of(path), on_part)
+        if content.changed:
+            self._tally.error(path, CHANGED_WHILE_READ)
+        entry = self._describer.entry(
+            path,
+            name,
+            directory,
+            before,
+            EntryType.FILE,
+            opened=descriptor,
+            size=content.size,
+            extents=[],
+            digest=content.digest,
+            sparse=content.sparse,
+            part=content.part,
+        )
+        self._add_file(path, before, entry, content.references, known)
+
+    def _add_file(
+        self, path: bytes, info: os.stat_result, entry: Entry, references: list[Reference], known: Known | None
+    ) -> None:
+        """Write a file's last (mostly only) entry, remember it for its other names, count it."""
+        self._writer.add(entry, references, self._trusted(path, info) if entry.part == 0 else None)
+        if info.st_nlink > 1 and entry.part == 0 and len(self._links) < MOST_LINKS:
+            self._links[info.st_dev, info.st_ino] = (key_of(path, info), references, entry.size, entry.digest)
+        self._tally.file(_state(entry, known))
+
+    def _trusted(self, path: bytes, info: os.stat_result) -> Key:
+        return trusted_key(key_of(path, info), self._parts.started_ns)
+
+    # --- segments --------------------------------------------------------------------------------
+
+    def _submit_bundle(self, parts: list[bytes], slot: Slot) -> None:
+        self._bundles.append(slot)
+        self._pipeline.submit(parts, slot)
+        self._advance()
+
+    def _on_draft(self, draft: SegmentDraft) -> None:
+        self._waiting.append(_Waiting(len(self._segments), draft))
+        self._segments.append(None)
+        self._bundler.segment_ended()
+        self._advance()
+        while len(self._waiting) > MOST_WAITING:
+            self._pipeline.wait_until(self._waiting[0].can_advance)
+            self._advance()
+
+    def _advance(self) -> None:
+        """Bring every waiting segment as far as it can go now."""
+        for waiting in list(self._waiting):
+            if waiting.draft is not None and waiting.draft.is_ready():
+                waiting.encoded = waiting.draft.encode()
+                waiting.draft = None
+                waiting.slot.length = len(waiting.encoded.plain)
+                self._pipeline.submit((waiting.encoded.plain,), waiting.slot, MANIFEST)
+            if waiting.encoded is not None and waiting.slot.id:
+                self._segments[waiting.place] = self._stage(waiting.encoded, waiting.slot)
+                self._waiting.remove(waiting)
+
+    def _stage(self, encoded: EncodedSegment, slot: Slot) -> CachedSegment:
+        block = encoded.block(slot.id)
+        ref = encoded.ref(slot, block)
+        self._pipeline.submit_block(block, ref.block_id)
+        return self._parts.cache.stage(encoded, ref)
+
+    def _finish(self) -> Outcome:
+        self._writer.end()
+        self._bundler.end()
+        while self._waiting:
+            self._pipeline.wait_until(self._waiting[0].can_advance)
+            self._advance()
+        self._pipeline.finish()
+        self._tally.bytes_read += self._reader.bytes_read
+        self._tally.tell()
+        segments = [segment for segment in self._segments if segment is not None]
+        counts = Counts()
+        for segment in segments:
+            counts.add(segment.counts)
+        return Outcome(segments, {slot.id: slot.length for slot in self._bundles}, counts)
+
+
+def _state(entry: Entry, known: Known | None) -> FileState:
+    """Whether a file that was read is new, changed, or what it was (only its times could not be trusted)."""
+    if known is None:
+        return "new"
+    old = known.entry
+    is_same = (
+        old.digest == entry.digest
+        and old.type == entry.type
+        and old.mtime_ns == entry.mtime_ns
+        and (old.mode, old.uid, old.gid, old.xattrs) == (entry.mode, entry.uid, entry.gid, entry.xattrs)
+    )
+    return "unmodified" if is_same and entry.digest else "changed"
