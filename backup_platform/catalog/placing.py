@@ -1,7 +1,7 @@
 """Placing a pack: from the gateway's spool into the local target, while readers go on reading it.
 
 The target gets the file first (a hard link where that is possible, so nothing is copied), then the row is switched
-under the pack's lease, then the spool's name goes. A reader finds the file under the old place, or looks the new one up.
+under the pack's lease, then the spool's name goes. A reader finds the file in its old place, or looks up the new one.
 """
 
 from __future__ import annotations

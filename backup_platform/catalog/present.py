@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import connection
 
-from backup_platform.catalog.chunk_index import check_vault_in_scope
+from backup_platform.catalog.chunk_index import ChunkState, check_vault_in_scope
 
 MAX_QUESTION = 4_096
 """Ids in one question: keeps a statement under half a megabyte and its plan an index scan."""
@@ -26,7 +26,7 @@ PRESENT_SQL = """
 
 PLACES_SQL = """
     SELECT id, kind, pack, "offset", length, 0 AS rank FROM catalog_chunk
-     WHERE vault = %(vault)s AND id = ANY(%(ids)s::bytea[]) AND state = 0
+     WHERE vault = %(vault)s AND id = ANY(%(ids)s::bytea[]) AND state = ANY(%(states)s::smallint[])
     UNION ALL
     SELECT id, kind, pack, "offset", length, 1 FROM catalog_arrival
      WHERE vault = %(vault)s AND id = ANY(%(ids)s::bytea[])
@@ -64,17 +64,21 @@ def missing_ids(vault_number: int, ids: Sequence[bytes]) -> set[bytes]:
 def find_places(vault_number: int, ids: Sequence[bytes]) -> dict[bytes, Place]:
     """Where each present id of at most 4,096 is; the index goes before arrivals. Absent ids have no entry."""
     places: dict[bytes, Place] = {}
-    for record_id, place in find_all_places(vault_number, ids):
+    for record_id, place in _find_places(vault_number, ids, [ChunkState.LIVE]):
         places.setdefault(record_id, place)
     return places
 
 
 def find_all_places(vault_number: int, ids: Sequence[bytes]) -> list[tuple[bytes, Place]]:
-    """Every present copy of each id, the index's first."""
+    """Every copy of each id that may still be read, the index's first: condemned ones are there until removed."""
+    return _find_places(vault_number, ids, [ChunkState.LIVE, ChunkState.CONDEMNED])
+
+
+def _find_places(vault_number: int, ids: Sequence[bytes], states: list[ChunkState]) -> list[tuple[bytes, Place]]:
     if not ids:
         return []
     with connection.cursor() as cursor:
-        cursor.execute(PLACES_SQL, _question(vault_number, ids))
+        cursor.execute(PLACES_SQL, {**_question(vault_number, ids), "states": [int(state) for state in states]})
         return [(bytes(row[0]), Place(row[2], row[3], row[4], row[1])) for row in cursor]
 
 
