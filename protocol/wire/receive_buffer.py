@@ -26,9 +26,7 @@ class ReceiveBuffer:
         self._grow = False
 
     def __len__(self) -> int:
-        """Bytes received and not consumed."""
-        if self._direct is not None:
-            return len(self._direct) - len(self._direct_view)
+        """Bytes of the reused buffer that were received and not consumed."""
         return self._end - self._start
 
     def buffer(self) -> memoryview:
