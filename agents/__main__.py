@@ -1,0 +1,5 @@
+"""`python -m agents` is `strongroom`."""
+
+from agents.cli import main
+
+main()

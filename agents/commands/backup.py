@@ -1,0 +1,213 @@
+"""`strongroom backup`: save files and directories as a snapshot."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from agents.commands.output import Output, size
+from agents.errors import AuthenticationFault, ExitCode, Temporary, UsageFault
+from agents.transport.retrying import DEFAULT_RETRY_FOR
+
+if TYPE_CHECKING:
+    from agents.engine.link import Author, BackupOptions, BackupResult
+    from agents.keys.vault_record import VaultRecord
+    from agents.state import AgentHome
+    from agents.transport.link import GatewayLink
+
+MAX_PATTERNS = 4 << 20
+POLL = (0.25, 0.5, 1.0, 2.0)
+"""Seconds between questions whether a snapshot is verified; the last one repeats."""
+WORKER_SILENT = 60.0
+"""Seconds without a living worker before the user is told so."""
+UNFINISHED = frozenset({"received", "receiving", "incomplete"})
+
+
+@click.command()
+@click.argument("paths", metavar="PATH…", nargs=-1, required=True, type=click.Path(path_type=bytes))
+@click.option("--exclude", "-e", multiple=True, metavar="PATTERN", help="Leave out what matches, as in .gitignore.")
+@click.option(
+    "--exclude-file", multiple=True, metavar="FILE", type=click.Path(path_type=Path), help="Patterns, one a line."
+)
+@click.option("--one-file-system", "-x", is_flag=True, help="Do not go into other mounted file systems.")
+@click.option("--no-default-exclusions", is_flag=True, help="Also pseudo file systems and cache directories.")
+@click.option("--tag", multiple=True, help="A word to find the snapshot by.")
+@click.option("--force-read", is_flag=True, help="Read every file again, whatever the cache says.")
+@click.option("--wait/--no-wait", default=None, help="Return when the snapshot is verified (default on a terminal).")
+@click.option(
+    "--wait-timeout", type=click.FloatRange(0, 7 * 86_400), default=3600.0, show_default=True, help="Seconds."
+)
+@click.option(
+    "--retry-for",
+    type=click.FloatRange(0, 86_400),
+    default=DEFAULT_RETRY_FOR,
+    show_default=True,
+    help="Seconds to keep trying when the gateway is away.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress and no notes.")
+def command(
+    paths: tuple[bytes, ...],
+    exclude: tuple[str, ...],
+    exclude_file: tuple[Path, ...],
+    one_file_system: bool,
+    no_default_exclusions: bool,
+    tag: tuple[str, ...],
+    force_read: bool,
+    wait: bool | None,
+    wait_timeout: float,
+    retry_for: float,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Back up files and directories.
+
+    Each snapshot is complete in itself; what the vault has already is not sent again. Exit code 3 means that a snapshot
+    was made and some sources could not be read.
+    """
+    from agents.engine.link import BackupOptions
+    from agents.state import AgentHome
+
+    if not any(os.path.lexists(path) for path in paths):
+        raise UsageFault("None of the paths exists: there is nothing to back up.", "Check the spelling.")
+    options = BackupOptions(
+        exclude=[*exclude, *(pattern for file in exclude_file for pattern in read_patterns(file))],
+        default_exclusions=not no_default_exclusions,
+        one_file_system=one_file_system,
+        force_read=force_read,
+        tags=list(tag),
+    )
+    output = Output(as_json=as_json, quiet=quiet)
+    home = AgentHome()
+    home.machine()
+    with home.locked():
+        waits = wait_timeout if (sys.stdout.isatty() if wait is None else wait) else None
+        return _back_up(home, list(paths), options, output, retry_for, waits)
+
+
+def _back_up(
+    home: AgentHome, paths: list[bytes], options: BackupOptions, output: Output, retry_for: float, waits: float | None
+) -> int:
+    from agents.engine.backing_up import back_up
+    from agents.progress import BackupListener
+    from agents.transport.link import GatewayLink
+
+    began = time.monotonic()
+    link = GatewayLink(home, retry_for, output.note)
+    try:
+        author = make_author(home, link.connect().vault_record)
+        with BackupListener(output) as listener:
+            result = back_up(paths, link, home, author, options, listener)
+        state, code = result.state, ExitCode.INCOMPLETE if result.errors else ExitCode.DONE
+        if waits is not None:
+            state = _wait(link, result, waits, output)
+            code = _waited_code(state, code)
+    finally:
+        link.close()
+    _tell(output, result, state, time.monotonic() - began)
+    return code
+
+
+def make_author(home: AgentHome, record: VaultRecord) -> Author:
+    """Who signs and to whom is sealed: from the agent's own files and the verified vault record, and nothing else."""
+    from agents.engine.link import Author
+    from agents.keys.rsa import load_private
+
+    machine = home.machine()
+    if record.epoch != machine.epoch:
+        raise AuthenticationFault(
+            f"The vault is in epoch {record.epoch}, and this machine knows the secret of epoch {machine.epoch}.",
+            "Enrol the machine again with a new enrolment string.",
+        )
+    reading_key = None if machine.write_only else load_private(home.reading_pem()).public
+    return Author(
+        tenant_id=machine.tenant_id,
+        vault_id=machine.vault_id,
+        machine_id=machine.machine_id,
+        machine_name=machine.machine_name,
+        epoch=machine.epoch,
+        secrets={machine.epoch: home.dedup_secret()},
+        identity=load_private(home.identity_pem()),
+        recipients=record.recipients(reading_key),
+    )
+
+
+def read_patterns(file: Path) -> list[str]:
+    """Patterns of a file, one a line; empty lines and lines that begin with # are passed over."""
+    try:
+        with file.open("rb") as stream:
+            text = stream.read(MAX_PATTERNS).decode("utf-8", "surrogateescape")
+    except OSError as fault:
+        raise UsageFault(f"The exclude file {file} cannot be read: {(fault.strerror or '').lower()}.") from fault
+    return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+
+
+def wait_for_verified(link: GatewayLink, snapshot: bytes, state: str, seconds: float, output: Output) -> str:
+    """Ask until the snapshot is verified or damaged; return the last state that was heard of."""
+    began, told = time.monotonic(), False
+    output.note("The snapshot is stored. Waiting until it is verified…")
+    pauses = iter(POLL)
+    while True:
+        said = link.status([snapshot])
+        state = said.states.get(snapshot.hex(), state)
+        waited = time.monotonic() - began
+        if state not in UNFINISHED or waited >= seconds:
+            return state
+        if not said.worker_alive and waited > WORKER_SILENT and not told:
+            told = True
+            output.warn("No worker is running on the platform, so nothing can be verified. Tell its operator.")
+        time.sleep(min(next(pauses, POLL[-1]), max(0.0, seconds - waited)))
+
+
+def _wait(link: GatewayLink, result: BackupResult, seconds: float, output: Output) -> str:
+    """Wait; the snapshot is stored already, so a gateway that goes away now changes only what we can say of it."""
+    try:
+        return wait_for_verified(link, result.snapshot_id, result.state, seconds, output)
+    except Temporary as fault:
+        output.warn(f"{fault.what} The snapshot is stored; whether it is verified could not be asked.")
+        return result.state
+
+
+def _waited_code(state: str, code: ExitCode) -> ExitCode:
+    if state == "verified":
+        return code
+    return ExitCode.DAMAGE if state == "damaged" else ExitCode.TEMPORARY
+
+
+def _tell(output: Output, result: BackupResult, state: str, seconds: float) -> None:
+    for note in result.notes:
+        output.note(note)
+    output.text(f"Snapshot {result.snapshot_id.hex()[:8]} is {state}.")
+    output.text(
+        f"{result.files_new:,} new, {result.files_changed:,} changed, {result.files_unmodified:,} unmodified files;"
+        f" {size(result.bytes)} in all, {size(result.bytes_read)} read, {size(result.bytes_sent)} sent"
+        f" in {result.chunks_sent:,} chunks; {seconds:.1f} s."
+    )
+    if result.errors:
+        output.text(f"{result.errors:,} sources could not be saved as they should (named above).")
+    if state in UNFINISHED:
+        output.text("It can be restored already; `strongroom snapshots` says when it is verified.")
+    output.record(
+        "summary",
+        snapshot_id=result.snapshot_id.hex(),
+        state=state,
+        sequence=result.sequence,
+        files_new=result.files_new,
+        files_changed=result.files_changed,
+        files_unmodified=result.files_unmodified,
+        files=result.files,
+        directories=result.directories,
+        others=result.others,
+        bytes=result.bytes,
+        errors=result.errors,
+        bytes_read=result.bytes_read,
+        bytes_sent=result.bytes_sent,
+        chunks_sent=result.chunks_sent,
+        duration_s=round(seconds, 3),
+        notes=list(result.notes),
+    )

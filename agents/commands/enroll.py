@@ -1,0 +1,75 @@
+"""`strongroom enroll`: make this machine a member of a vault."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from agents.commands.output import Output
+from agents.errors import UsageFault
+
+if TYPE_CHECKING:
+    from agents.transport.enrolling import Applicant
+
+MAX_LINE = 4096
+
+
+@click.command()
+@click.argument("string", required=False)
+@click.option("--name", default="", help="What the machine shall be called (default: its host name).")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--quiet", "-q", is_flag=True, help="Say errors only.")
+def command(string: str | None, name: str, as_json: bool, quiet: bool) -> None:
+    """Make this machine a member of a vault.
+
+    STRING is an enrolment string; `-` reads it from standard input, and without it you are asked. As an argument it can
+    be seen by every user of this machine while the command runs.
+    """
+    from agents.keys.enrollment import EnrollmentString
+    from agents.state import AgentHome
+    from agents.transport.enrolling import enroll, refuse_enrolled
+
+    output = Output(as_json=as_json, quiet=quiet)
+    home = AgentHome()
+    refuse_enrolled(home)
+    if string and string != "-":
+        output.warn(
+            "Other users of this machine can see the string in the process list; `strongroom enroll -` hides it."
+        )
+    enrollment = EnrollmentString.parse(_read(string))
+    output.note("Making this machine's keys…")
+    machine = enroll(home, enrollment, _applicant(name), output.note)
+    kind = ", write-only: its snapshots are readable with the recovery kit alone" if machine.write_only else ""
+    output.text(f"This machine is enrolled as '{machine.machine_name}'{kind}.")
+    output.text(f"Its keys are in {home.path}. Try `strongroom backup PATH`.")
+    output.record(
+        "summary",
+        machine_id=machine.machine_id.hex(),
+        machine_name=machine.machine_name,
+        vault_id=machine.vault_id.hex(),
+        write_only=machine.write_only,
+        home=str(home.path),
+    )
+
+
+def _read(string: str | None) -> str:
+    if string == "-":
+        return sys.stdin.readline(MAX_LINE)
+    if string:
+        return string
+    if not sys.stdin.isatty():
+        raise UsageFault("There is no enrolment string and no terminal to ask on.", "Use `strongroom enroll -`.")
+    return str(click.prompt("Enrolment string", hide_input=True, err=True))
+
+
+def _applicant(name: str) -> Applicant:
+    from agents.keys.rsa import generate
+    from agents.transport.enrolling import Applicant
+
+    hostname = (name or platform.node() or "unnamed").strip()
+    if not hostname.isprintable() or len(hostname) > 200:
+        raise UsageFault("A machine's name has 1 to 200 printable characters.")
+    return Applicant(generate(), generate(), hostname, f"{platform.system()} {platform.release()}"[:200])

@@ -1,0 +1,89 @@
+"""`strongroom restore`: a snapshot, or a part of it, under a directory."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from agents.commands.output import Output, size
+from agents.commands.readers import Scope, reading, refuse_write_only, scope_options, split_target
+from agents.errors import ExitCode
+
+if TYPE_CHECKING:
+    from agents.engine.reading import OpenedSnapshot
+    from agents.engine.restoring import RestoreResult
+
+
+@click.command()
+@click.argument("snapshot", metavar="SNAPSHOT[:PATH]")
+@click.option("--target", required=True, type=click.Path(path_type=Path), help="Where the tree appears.")
+@click.option("--overwrite", is_flag=True, help="Restore into a directory that is not empty, replacing files.")
+@click.option("--keep-setuid", is_flag=True, help="As root: also setuid and setgid bits, and capabilities.")
+@click.option("--numeric-owner", is_flag=True, help="As root: owners by number, whatever their names are here.")
+@scope_options
+def command(
+    snapshot: str,
+    target: Path,
+    overwrite: bool,
+    keep_setuid: bool,
+    numeric_owner: bool,
+    kit: Path | None,
+    machine: str,
+    as_json: bool,
+    quiet: bool,
+    retry_for: float,
+) -> int:
+    """Restore a snapshot under the directory --target; files appear there by their full original path.
+
+    SNAPSHOT is `latest`, an id, or the beginning of one. The target has to be fresh or empty unless --overwrite is
+    given. A file that is damaged is named and left out, everything else is restored, and the exit code is 20.
+    """
+    from agents.engine.placing import PlacingOptions
+    from agents.engine.restoring import Restorer, Target
+    from agents.progress import RestoreListener
+
+    output = Output(as_json=as_json, quiet=quiet)
+    name, path = split_target(snapshot)
+    scope = Scope(kit, machine)
+    refuse_write_only(scope)
+    options = PlacingOptions(overwrite=overwrite, keep_setuid=keep_setuid, numeric_owner=numeric_owner)
+    began = time.monotonic()
+    with reading(scope, output, retry_for) as (reader, _):
+        opened = reader.open(reader.find(name))
+        whole = (opened.body.files, opened.body.content_bytes) if path == b"/" else (0, 0)
+        with Target(target, overwrite=overwrite) as descriptor, RestoreListener(output, *whole) as listener:
+            result = Restorer(opened, path, descriptor, options, listener).run()
+    _tell(output, opened, target, result, time.monotonic() - began)
+    if result.damaged:
+        return ExitCode.DAMAGE
+    return ExitCode.INCOMPLETE if result.errors else ExitCode.DONE
+
+
+def _tell(output: Output, opened: OpenedSnapshot, target: Path, result: RestoreResult, seconds: float) -> None:
+    output.text(
+        f"Restored {result.files:,} files ({size(result.bytes)}), {result.directories:,} directories and"
+        f" {result.symlinks:,} links of snapshot {opened.listed.name[:8]} to {target} in {seconds:.1f} s."
+    )
+    if result.skipped:
+        output.text(f"{result.skipped:,} fifos, sockets or devices were named above and not made.")
+    if result.warnings:
+        output.text(f"{result.warnings:,} things are not as they were (named above).")
+    if result.errors:
+        output.text(f"{result.errors:,} entries were NOT restored (named above), {result.damaged:,} of them damaged.")
+    output.record(
+        "summary",
+        snapshot_id=opened.listed.name,
+        target=str(target),
+        files=result.files,
+        directories=result.directories,
+        symlinks=result.symlinks,
+        bytes=result.bytes,
+        skipped=result.skipped,
+        warnings=result.warnings,
+        errors=result.errors,
+        damaged=result.damaged,
+        duration_s=round(seconds, 3),
+    )

@@ -1,0 +1,48 @@
+"""`strongroom vault create`: make a vault's keys where the customer is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from agents.commands import passphrases
+from agents.commands.output import Output
+
+
+@click.group()
+def command() -> None:
+    """Make a vault and its recovery kit."""
+
+
+@command.command()
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Where the kit is written."
+)
+@click.option("--name", default="", help="The vault's name (default: the directory's name).")
+@click.option("--generate", is_flag=True, help="Make a passphrase of six words and show it once.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def create(out: Path, name: str, generate: bool, as_json: bool) -> None:
+    """Make a vault: its two key pairs, its secret, and the recovery kit that holds them.
+
+    Nothing is sent anywhere. Give `vault-registration.json` to the platform (`manage.py add_vault --record`); keep
+    everything else. The passphrase comes from STRONGROOM_PASSPHRASE, or is asked for twice.
+    """
+    from agents.keys.kit import create_kit
+    from agents.keys.passphrases import generate_passphrase
+
+    output = Output(as_json=as_json)
+    passphrase = generate_passphrase() if generate else passphrases.ask_new()
+    kit = create_kit(out, passphrase, name or out.absolute().name)
+    vault_id = kit.vault_record.vault_id.hex()
+    output.text(f"Made the vault '{kit.name}' ({vault_id}).")
+    output.text(f"  recovery kit:      {out}  (print {out / 'recovery-kit.html'} and lock it away)")
+    output.text(f"  for the platform:  {out / 'vault-registration.json'}")
+    if generate:
+        output.text(f"  passphrase:        {passphrase}")
+        output.text("The passphrase is shown this once. Write it down now.")
+    output.warn(
+        "Whoever loses this kit or its passphrase loses the data: nobody else can open it, not even the platform."
+    )
+    generated = {"passphrase": passphrase} if generate else {}
+    output.record("summary", vault_id=vault_id, name=kit.name, directory=str(out), **generated)
