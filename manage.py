@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 SETTINGS = "DJANGO_SETTINGS_MODULE"
+EMBEDDED = "backup_platform.settings.embedded"
 # These start, or do without, an instance.
 NEED_NO_INSTANCE = {"up", "demo", "help", "version", "check", "makemigrations", "collectstatic", "compilemessages"}
 # These change the schema, which only the owner of the database may (docs/decisions/0002).
@@ -20,10 +21,10 @@ def main(arguments: list[str]) -> None:
     os.chdir(Path(__file__).resolve().parent)
     if command in NEED_OWNER_ROLE:
         os.environ["STRONGROOM_DATABASE_ROLE"] = "owner"
-    if SETTINGS not in os.environ:
-        os.environ[SETTINGS] = "backup_platform.settings.embedded"
-        if command not in NEED_NO_INSTANCE and "DATABASE_URL" not in os.environ and "--help" not in arguments:
-            join_running_instance()
+    embedded = os.environ.setdefault(SETTINGS, EMBEDDED) == EMBEDDED
+    alone = command in NEED_NO_INSTANCE or "--help" in arguments or "-h" in arguments
+    if embedded and not alone and "DATABASE_URL" not in os.environ and "DATABASE_URL_FILE" not in os.environ:
+        join_running_instance()
     from django.core.management import execute_from_command_line
 
     execute_from_command_line(arguments)

@@ -80,7 +80,8 @@ class InstanceEnvironment:
         """A child's whole environment."""
         kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
         kept.update({name: value for name, value in os.environ.items() if name.startswith("STRONGROOM_")})
-        return {**kept, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(CHECKOUT), **self.shared(), **more}
+        kept["PYTHONPATH"] = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")]))
+        return {**kept, "PYTHONUNBUFFERED": "1", **self.shared(), **more}
 
 
 def platform_recipes(instance: InstanceEnvironment, logs: Path) -> list[Recipe]:

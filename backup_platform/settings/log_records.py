@@ -33,6 +33,11 @@ def redact_secrets(_logger: Any, _method: str, event: MutableMapping[str, Any]) 
     return {name: REDACTED if SECRET_NAMES.search(str(name)) else _redact(value, 0) for name, value in event.items()}
 
 
+def _drop_colours(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    event.pop("color_message", None)  # uvicorn says everything a second time, in colours
+    return event
+
+
 def _redact(value: Any, depth: int) -> Any:
     if isinstance(value, str):
         return _redact_text(value)
@@ -74,6 +79,7 @@ def logging_settings(level: str) -> dict[str, Any]:
         "foreign_pre_chain": shared,
         "processors": [
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            _drop_colours,
             redact_secrets,
             structlog.processors.JSONRenderer(default=str),
         ],

@@ -29,6 +29,7 @@ class Command(BaseCommand):
             host=options["host"],
             port=options["port"],
             log_config=None,
+            lifespan="off",
             access_log=False,
             server_header=False,
             proxy_headers=False,  # Django reads the one header that it trusts itself
