@@ -32,7 +32,7 @@ class Backup:
         self.peer = peer
         self.holder = holder
         self.arriving = Arriving(
-            context.packs, holder, context.limits, stored=self._stored, failed=self._failed, freed=peer.freed
+            context.packs, holder, context.limits, stored=self._stored, failed=self.fail, freed=peer.freed
         )
         self._renewing = asyncio.create_task(self._renew())
         self._closing: asyncio.Task[None] | None = None
@@ -42,7 +42,7 @@ class Backup:
         """Hold the session on this connection; an older connection of this gateway that held it is closed first."""
         older = context.backups.pop(session, None)
         if older is not None:
-            older._failed(Fenced())
+            older.fail(Fenced())
             await older.close()
         holder = Holder(session, fence, caller.tenant_id, caller.vault_id, caller.machine_id)
         backup = context.backups[session] = cls(context, peer, caller, holder)
@@ -79,7 +79,7 @@ class Backup:
                     lambda: handlers.renew(self.caller, self.holder), self.holder.tenant_id
                 )
             except (Fenced, MachineRevoked) as fault:
-                self._failed(fault)
+                self.fail(fault)
                 return
             except DatabaseError as fault:
                 log.warning("a lease could not be renewed", fault=type(fault).__name__)
@@ -87,5 +87,6 @@ class Backup:
     def _stored(self, through: int) -> None:
         self.peer.send(messages.Stored(through=through))
 
-    def _failed(self, fault: BaseException) -> None:
+    def fail(self, fault: BaseException) -> None:
+        """Tell the peer why nothing more is written, and end its connection."""
         self.peer.fail(refusal_for(fault, session=str(self.holder.session)[:8]))

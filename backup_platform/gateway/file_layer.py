@@ -35,7 +35,7 @@ class FileLayer:
 
     def rename(self, source: Path, destination: Path) -> None:
         """Atomic within the spool's directory."""
-        os.rename(source, destination)
+        source.rename(destination)
 
     def unlink(self, path: Path) -> None:
         """Remove a name; one that is gone already is fine."""

@@ -1,9 +1,9 @@
 """Finishing an open pack that its writer could not: after a fault, and at the start of a gateway.
 
-The rule (docs/decisions/0071): rows say what was acknowledged, and it is always a beginning of the file. That beginning is
-copied, digest by digest, into a new file with the same id and the same offsets, which is sealed as usual; the old file is never
-written or fsynced again. Bytes after the last row were never acknowledged and are left behind. A row without its bytes
-is damage: it is reported, and the old file is set aside instead of removed.
+The rule (docs/decisions/0071): rows say what was acknowledged, and it is always a beginning of the file. That
+beginning is copied, digest by digest, into a new file with the same id and the same offsets, which is sealed as usual;
+the old file is never written or fsynced again. Bytes after the last row were never acknowledged and are left behind. A
+row without its bytes is damage: it is reported, and the old file is set aside instead of removed.
 
 Every step may be repeated: until the row says *sealed*, the same call does the same again.
 """
@@ -65,7 +65,7 @@ class Comparison:
 def finish_pack(files: FileLayer, pack: UnfinishedPack) -> None:
     """Bring an open pack to *sealed*, or discard it when nothing of it was acknowledged.
 
-    Raises PackDead when the disk refuses the copy, and database errors; call again later. Nothing else may write to the pack.
+    Raises PackDead when the disk refuses the copy, and database errors: call again later. Nobody else may write to it.
     """
     with tenant_scope(pack.tenant_id):
         rows = arrivals.rows_of_pack(pack.pack_id)
@@ -186,7 +186,7 @@ def _read_sealed(pack: UnfinishedPack) -> SealedFile | None:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[tuple[ReadAt, int]]:
-    """A reader of what the disk holds: the kernel's clean pages, which a failed fsync leaves behind, are dropped first."""
+    """Reads what the disk holds: the kernel's clean pages, which a failed fsync leaves behind, are dropped first."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

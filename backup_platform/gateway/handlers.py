@@ -88,7 +88,7 @@ def begin(caller: Caller, message: messages.Begin, spool: str) -> tuple[messages
 
 
 def renew(caller: Caller, holder: Holder) -> None:
-    """Keep a session's lease. Raises Fenced, and MachineRevoked so that a long backup ends with its machine's access."""
+    """Keep a session's lease. Raises Fenced, and MachineRevoked: a long backup ends with its machine's access."""
     _machine(caller)
     services.touch_presence(caller.machine_id)
     sessions.renew_session(holder.session, holder.fence)
@@ -120,7 +120,7 @@ def commit(caller: Caller, message: messages.Commit, root: bytes) -> messages.Co
     if isinstance(result, committing.MissingIds):
         return messages.Missing(ids=b"".join(result.ids[: limits.MAX_LONG_LIST]))
     return messages.Committed(
-        snapshot=result.snapshot.bytes, state=result.state, received_at=microseconds(result.received_at)
+        snapshot=result.snapshot.bytes, state=str(result.state), received_at=microseconds(result.received_at)
     )
 
 
@@ -151,5 +151,5 @@ def _machine(caller: Caller) -> Machine:
     return access.authenticate(caller.identity_hash)
 
 
-def _statistics(counted: messages.Statistics) -> dict[str, int | float]:
+def _statistics(counted: messages.Statistics) -> dict[str, object]:
     return {name: getattr(counted, name) for name in counted.__struct_fields__}

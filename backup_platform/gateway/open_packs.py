@@ -49,7 +49,7 @@ class OpenPack:
 
 
 class OpenPacks:
-    """Opens, parks, seals and finishes packs in one spool. Used from the event loop; blocking work goes to the pools."""
+    """Opens, parks, seals and finishes packs in one spool. Used on the event loop; what blocks goes to the pools."""
 
     def __init__(self, files: FileLayer, spool: Spool, pools: Pools, limits: GatewayLimits) -> None:
         self.files = files
@@ -92,7 +92,7 @@ class OpenPacks:
         self._unfinished.append(row)
 
     async def seal(self, pack: OpenPack) -> None:
-        """Seal a pack whose every record is acknowledged. Errors are logged; the pack is then finished from its rows."""
+        """Seal a pack whose every record is acknowledged. A fault is logged, and the pack finished from its rows later."""
         try:
             sealed = await self.pools.disk(pack.writer.seal)
             await self.pools.database(

@@ -1,7 +1,7 @@
 """One open pack: sealed records go to its end, are made durable, and at last index and trailer close it.
 
-`append`, `sync` and `seal` block and run off the event loop. `append` and `seal` are called one at a time; `sync` may run
-beside an `append`, since it answers only for what was appended before it began.
+`append`, `sync` and `seal` block and run off the event loop. `append` and `seal` are called one at a time; `sync` may
+run beside an `append`, since it answers only for what was appended before it began.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 import structlog
 
@@ -74,9 +74,8 @@ class Peer(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """TLS is done: events may come."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        transport.set_write_buffer_limits(high=self.limits.write_buffer)
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's are not registered as such
+        self.transport.set_write_buffer_limits(high=self.limits.write_buffer)
         self.session = self._start(self)
         self.task = self.loop.create_task(self.session.run())
 
@@ -186,7 +185,7 @@ class Peer(asyncio.BufferedProtocol):
             self._linger_until = self.loop.time() + wire_limits.GOODBYE
             self.transport.close()
 
-    # --- times, looked at by the gateway's sweep -----------------------------------------------------------------------
+    # --- times, looked at by the gateway's sweep ---------------------------------------------------------------------
 
     def check_times(self, now: float) -> None:
         """End or poke the connection if one of its times is up."""
@@ -212,9 +211,10 @@ class Peer(asyncio.BufferedProtocol):
             return "No certificate was shown in time."
         if self._pauses:
             return ""  # we do not read: the peer cannot be late
-        if self.connection.mid_frame and now - self._frame_since > limits.frame_seconds:
-            if self._frame_bytes < (now - self._frame_since) * limits.frame_rate:
-                return "A frame came too slowly."
+        frame_age = now - self._frame_since
+        too_slow = self._frame_bytes < frame_age * limits.frame_rate
+        if self.connection.mid_frame and frame_age > limits.frame_seconds and too_slow:
+            return "A frame came too slowly."
         if now - self.received_at > limits.idle_seconds:
             return "Nothing was heard for too long."
         return ""

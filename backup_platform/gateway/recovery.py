@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 def take_spool(files: FileLayer, root: Path) -> tuple[Spool, list[Spool], list[UnfinishedPack]]:
     """This gateway's spool: the first that nobody holds, or a new one; every orphan is recovered before.
 
-    Also returns the other spools that are still locked because packs in them could not be finished yet, and these packs.
+    Also returns other spools that stay locked because packs in them could not be finished yet, and these packs.
     Raises database errors.
     """
     unfinished: list[UnfinishedPack] = []
@@ -50,7 +50,7 @@ def recover_spool(files: FileLayer, spool: Spool) -> list[UnfinishedPack]:
         try:
             finish_pack(files, row)
         except (PackDead, OSError) as fault:
-            log.error("a pack of a dead gateway cannot be finished yet", pack=row.uid.hex[:12], fault=repr(fault))
+            log.warning("a pack of a dead gateway cannot be finished yet", pack=row.uid.hex[:12], fault=repr(fault))
             left.append(row)
     _tidy(files, spool, {row.path.name for row in left})
     if rows:
@@ -75,7 +75,7 @@ def _tidy_by_row(files: FileLayer, path: Path) -> None:
         row = Pack.objects.filter(uid=uid).first() if _is_uid(uid) else None
     if row is None:
         if path.suffix == OPEN:
-            # Nothing in it was acknowledged, or its rows are gone with a database that was put back: never removed here.
+            # Nothing of it was acknowledged, or its rows went with a database that was put back: not removed here.
             log.warning("an open pack without a row was set aside", pack=uid[:12])
             files.rename(path, path.with_suffix(SET_ASIDE))
     elif (path.suffix == OPEN and row.state != PackState.OPEN) or row.place == PackPlace.TARGET:

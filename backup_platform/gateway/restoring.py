@@ -1,7 +1,7 @@
 """Restores: lists, proofs of the kit, roots, and the plan of a FETCH.
 
-Knowing an id is never a right to read: a record is given only as part of a reference block of a snapshot that the caller
-may read. A snapshot of another tenant, vault or machine looks exactly like one that does not exist.
+Knowing an id is never a right to read: a record is given only as part of a reference block of a snapshot that the
+caller may read. A snapshot of another tenant, vault or machine looks exactly like one that does not exist.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def permitted_snapshot(scope: Scope, snapshot_id: bytes) -> Snapshot:
         pk=UUID(bytes=snapshot_id), vault_id=scope.caller.vault_id, machine_id__in=readable
     )
     access.authenticate(scope.caller.identity_hash)  # a revocation ends a restore that has begun
-    snapshot = found.exclude(state=SnapshotState.EXPIRED).first()
+    snapshot: Snapshot | None = found.exclude(state=SnapshotState.EXPIRED).first()
     if snapshot is None:
         raise Refusal(FailureCode.NOT_FOUND, NOT_FOUND)
     return snapshot
@@ -195,10 +195,13 @@ def _batches(vault_number: int, wanted: list[bytes], batch_bytes: int) -> Iterat
 def _listed_machine(scope: Scope, name: str) -> Machine:
     caller = scope.caller
     if name in ("", caller.name):
-        return Machine.objects.get(pk=caller.machine_id)
-    if name not in scope.proved:
+        machine_id = caller.machine_id
+    elif name in scope.proved:
+        machine_id = scope.proved[name]
+    else:
         raise Refusal(FailureCode.FORBIDDEN, NEEDS_PROOF)
-    return Machine.objects.get(pk=scope.proved[name])
+    machine: Machine = Machine.objects.get(pk=machine_id)
+    return machine
 
 
 def _item(snapshot: Snapshot, machine: Machine) -> SnapshotItem:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ REPORT_SECONDS = 60.0
 CERTIFICATE_SECONDS = 3600.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Gateway:
     """One gateway over `home`. `start`, then `stop`; both on the same event loop."""
 
@@ -70,14 +70,11 @@ class Gateway:
         self.context = self._make_context(pools, packs)
         self._listener = _listen(self.host, self.port)
         self.port = self._listener.getsockname()[1]
-        for work in (
-            self._accept(),
-            self._watch_times(),
-            self._keep_house(),
-            self._measure_lag(),
-            self._keep_certificate(),
-        ):
-            self._spawn(work)
+        self._spawn(self._accept())
+        self._spawn(self._measure_lag())
+        self._spawn(_every(self.limits.sweep_seconds, self._watch_times))
+        self._spawn(_every(self.limits.retry_seconds, packs.tend))
+        self._spawn(_every(CERTIFICATE_SECONDS, self._renew_certificate))
         log.info("gateway serving", host=self.host, port=self.port, spool=own.name)
         return self.port
 
@@ -177,23 +174,13 @@ class Gateway:
     # --- the house ---------------------------------------------------------------------------------------------------
 
     async def _watch_times(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(self.limits.sweep_seconds)
-            now = loop.time()
-            for peer in list(self.peers):
-                peer.check_times(now)
+        now = asyncio.get_running_loop().time()
+        for peer in list(self.peers):
+            peer.check_times(now)
 
-    async def _keep_house(self) -> None:
-        while True:
-            await asyncio.sleep(self.limits.retry_seconds)
-            await self.context.packs.tend()
-
-    async def _keep_certificate(self) -> None:
-        while True:
-            await asyncio.sleep(CERTIFICATE_SECONDS)
-            self.tls = await self.context.pools.database(server_tls)
-            self.context.certificate_hash = self.tls.certificate_hash
+    async def _renew_certificate(self) -> None:
+        self.tls = await self.context.pools.database(server_tls)
+        self.context.certificate_hash = self.tls.certificate_hash
 
     async def _measure_lag(self) -> None:
         """How late the loop is: what blocks it blocks every agent."""
@@ -222,17 +209,19 @@ class Gateway:
         self._lag = 0.0
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(_forever(work))
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
 
-async def _forever(work: Coroutine[Any, Any, None]) -> None:
-    try:
-        await work
-    except Exception:
-        log.exception("a part of the gateway stopped by an unexpected fault")
-        raise
+async def _every(seconds: float, call: Callable[[], Awaitable[None]]) -> None:
+    """Again and again; a fault of one round is logged and the next one tries again."""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await call()
+        except Exception:
+            log.exception("a round of the gateway's housekeeping failed")
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,7 +1,7 @@
 """One connection's conversation: its events in order, each to its handler, each failure to one sentence.
 
-Most requests are answered one after the other. Questions and flushes are answered beside the stream of PUTs, so that they
-do not hold it up; how many at once is bounded, and beyond that the stream waits.
+Most requests are answered one after the other. Questions and flushes are answered beside the stream of PUTs, so that
+they do not hold it up; how many at once is bounded, and beyond that the stream waits.
 """
 
 from __future__ import annotations
@@ -140,13 +140,12 @@ class PeerSession:
 
     async def _greet(self, message: messages.Hello, request: int) -> None:
         version = choose_version(message.versions)
-        vault_record = b""
+        vault_record, caller = b"", None
         identity_hash = self._identity_hash
         if identity_hash is not None:
-            self.caller, vault_record = await self.context.pools.database(lambda: handlers.recognise(identity_hash))
-            self.scope = Scope(self.caller)
+            caller, vault_record = await self.context.pools.database(lambda: handlers.recognise(identity_hash))
+            self.caller, self.scope = caller, Scope(caller)
             self.context.recognised(self.peer)
-        caller = self.caller
         self.peer.send(
             messages.Welcome(
                 version=version,

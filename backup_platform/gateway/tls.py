@@ -37,7 +37,7 @@ def server_tls() -> GatewayTls:
 
 
 def identity_of(connection: ssl.SSLObject | None) -> bytes | None:
-    """SHA-256 of the peer's SubjectPublicKeyInfo, or None when it showed no certificate. OpenSSL has checked the chain."""
+    """SHA-256 of the peer's SubjectPublicKeyInfo, or None without a certificate. OpenSSL has checked the chain."""
     der = connection.getpeercert(binary_form=True) if connection is not None else None
     if not der:
         return None
