@@ -7,7 +7,7 @@ from unfold.decorators import display
 
 from backup_platform.catalog.models import Pack, PackState, Session, SessionState, Snapshot, SnapshotState
 from backup_platform.console import showing
-from backup_platform.console.model_admin import TenantModelAdmin
+from backup_platform.console.model_admin import MACHINE_FILTER, TENANT_FILTER, VAULT_FILTER, TenantModelAdmin
 
 SNAPSHOT_COLOURS = {
     SnapshotState.VERIFIED: "success",
@@ -35,7 +35,7 @@ class SnapshotAdmin(TenantModelAdmin):
 
     list_display = ["machine", "received_shown", "state_shown", "size_shown", "sent_shown", "dedup_shown",
                     "files_shown", "duration_shown", "tenant"]  # fmt: skip
-    list_filter = ["state", "vault", "tenant", "machine"]
+    list_filter = ["state", VAULT_FILTER, TENANT_FILTER, MACHINE_FILTER]
     search_fields = ["machine__name"]
     list_select_related = ["machine", "tenant"]
     fieldsets = [
@@ -103,7 +103,7 @@ class SessionAdmin(TenantModelAdmin):
     """Backups that run, and those that lately did."""
 
     list_display = ["machine", "state_shown", "begun_shown", "seen_shown", "ended_shown", "gateway", "tenant"]
-    list_filter = ["state", "vault", "tenant"]
+    list_filter = ["state", VAULT_FILTER, TENANT_FILTER]
     search_fields = ["machine__name", "gateway"]
     list_select_related = ["machine", "tenant"]
     fields = ["machine", "state_shown", "tenant", "vault", "gateway", "fence", "generation", "begun_shown",
@@ -132,7 +132,7 @@ class PackAdmin(TenantModelAdmin):
 
     list_display = ["uid_shown", "state_shown", "place", "size_shown", "records_shown", "opened_shown",
                     "verified_shown", "vault", "tenant"]  # fmt: skip
-    list_filter = ["state", "place", "vault", "tenant"]
+    list_filter = ["state", "place", VAULT_FILTER, TENANT_FILTER]
     list_select_related = ["vault", "tenant"]
     search_fields = ["=uid"]
     fields = ["uid_shown", "state_shown", "fault", "place", "size_shown", "records_shown", "digest_shown", "machine",

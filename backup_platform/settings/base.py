@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from backup_platform.console.unfold_settings import UNFOLD  # noqa: F401 - a setting
 from backup_platform.settings.celery import *
 from backup_platform.settings.environment import (
     broker_from_redis_url,
@@ -31,10 +32,10 @@ ALLOWED_HOSTS = read_list("STRONGROOM_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]
 CSRF_TRUSTED_ORIGINS = read_list("STRONGROOM_TRUSTED_ORIGINS")
 
 INSTALLED_APPS = [
-    "unfold",  # before admin: it replaces the admin's templates
+    "unfold.apps.BasicAppConfig",  # before admin: it replaces the admin's templates
     "unfold.contrib.filters",
     "unfold.contrib.forms",
-    "django.contrib.admin",
+    "backup_platform.console.admin_config.StrongroomAdminConfig",  # django.contrib.admin, with our site
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -66,11 +67,14 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "backup_platform.console.middleware.SecurityHeadersMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "backup_platform.tenants.middleware.TenantScopeMiddleware",
+    "backup_platform.console.middleware.PasswordChangeMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -184,6 +188,5 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
-UNFOLD = {"SITE_TITLE": "Strongroom", "SITE_HEADER": "Strongroom", "SITE_SYMBOL": "lock"}
 
 LOGGING = logging_settings(os.environ.get("STRONGROOM_LOG_LEVEL", "INFO"))

@@ -36,3 +36,11 @@ def add_member(tenant: Tenant, user: User, role: Role, *, actor: str) -> Member:
             "member.set", actor=actor, object=f"user:{user.pk}", tenant=tenant, name=user.get_username(), role=role
         )
     return member
+
+
+def remove_member(member: Member, *, actor: str) -> None:
+    """Take a user's place in a tenant away."""
+    with tenant_scope(member.tenant_id), transaction.atomic():
+        name = member.user.get_username()
+        member.delete()
+        record_audit("member.removed", actor=actor, object=f"user:{member.user_id}", tenant=member.tenant_id, name=name)

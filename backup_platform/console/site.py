@@ -1,0 +1,46 @@
+"""The admin site: who may enter, and what its first page shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.views import PasswordChangeView
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from unfold.sites import UnfoldAdminSite
+
+from backup_platform.tenants.access import Actor
+
+
+def actor_of(request: HttpRequest) -> Actor | None:
+    """The actor that the tenant middleware found."""
+    return getattr(request, "actor", None)
+
+
+class StrongroomSite(UnfoldAdminSite):
+    """Open to platform staff and to members of a tenant, each within their scope."""
+
+    index_title = "Dashboard"
+    site_title = site_header = "Strongroom"
+    enable_nav_sidebar = False
+
+    def has_permission(self, request: HttpRequest) -> bool:
+        """Whoever has an actor may enter; what they see is another question."""
+        return actor_of(request) is not None
+
+    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Change one's own password; a one-time password must differ from the new one."""
+        from backup_platform.console.forms import OwnPasswordForm
+
+        request.current_app = self.name  # type: ignore[attr-defined]
+        view = PasswordChangeView.as_view(
+            form_class=OwnPasswordForm,
+            template_name="registration/password_change_form.html",
+            success_url=reverse("admin:password_change_done"),
+            extra_context={**self.each_context(request), **(extra_context or {})},
+        )
+        return view(request)
+
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Sign in. Who belongs to no tenant is told so, not asked for a password again and again."""
+        return super().login(request, extra_context)

@@ -1,0 +1,18 @@
+"""Reading machines."""
+
+from __future__ import annotations
+
+from django.db.models import OuterRef, QuerySet, Subquery
+
+from backup_platform.catalog.models import Snapshot
+
+from .models import Machine
+
+
+def with_last_snapshot(machines: QuerySet[Machine]) -> QuerySet[Machine]:
+    """Machines with `last_received_at` and `last_snapshot_state` of their newest snapshot (None without one)."""
+    newest = Snapshot.objects.filter(machine=OuterRef("pk")).order_by("-sequence")
+    return machines.annotate(
+        last_received_at=Subquery(newest.values("received_at")[:1]),
+        last_snapshot_state=Subquery(newest.values("state")[:1]),
+    )
