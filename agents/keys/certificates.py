@@ -29,11 +29,12 @@ _ADVICE = "Somebody may be in between, or the platform was set up anew. Enrol ag
 def make_csr(identity: PrivateKey, name: str) -> bytes:
     """Return a certificate request (PKCS #10, DER) for the identity key.
 
-    ``name`` is a hint for people (cut to 64 characters); the platform names the machine by the key's hash.
+    ``name`` is a hint for people, cut to the 64 bytes that X.520 allows; the platform goes by the key's hash.
     """
     key = serialization.load_der_private_key(identity.to_der(), password=None)
     assert isinstance(key, rsa.RSAPrivateKey)
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64] or "machine")])
+    hint = name.encode("utf-8", "replace")[:64].decode("utf-8", "ignore")
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hint or "machine")])
     request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
     return request.public_bytes(serialization.Encoding.DER)
 
