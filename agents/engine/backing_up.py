@@ -245,6 +245,7 @@ class _Backup:
             )
         except CacheFault as fault:
             self._cache.discard(str(fault))
+            self._tally.restart()
             base.segments, base.bundles = [], {}
             return self._pass(None, lost, avoid)
 

@@ -17,6 +17,7 @@ from queue import SimpleQueue
 
 from blake3 import blake3
 
+from agents.engine.cache import CacheFault
 from agents.engine.compression import BUNDLES, MANIFEST, CompressionJudge
 from agents.engine.link import KIND_BLOCK, KIND_CHUNK, BackupLink, Progress
 from agents.engine.sealing import ChunkSealer
@@ -89,7 +90,7 @@ class Pipeline:
 
     def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: object) -> None:
         if fault is not None:
-            self._fail(fault)
+            self._fail(fault, spare_link=isinstance(fault, CacheFault))
         for _ in self._threads:
             self._queue.put(None)
         for thread in self._threads:
@@ -232,11 +233,14 @@ class Pipeline:
             if self._waiting:
                 self._change.notify_all()
 
-    def _fail(self, fault: BaseException) -> None:
+    def _fail(self, fault: BaseException, *, spare_link: bool = False) -> None:
         with self._change:
             if self._fault is None:
                 self._fault = fault
             self._change.notify_all()
+        if spare_link:
+            # A damaged cache ends the pass, not the backup.
+            return
         # Who is blocked in the link must come back; that the link complains of it is no second fault.
         with suppress(Exception):
             self._link.interrupt()

@@ -52,6 +52,12 @@ class Tally:
         if not self.repeating:
             self.states[state] += count
 
+    def restart(self) -> None:
+        """The pass begins anew: what the listener was told stays told, what is counted starts at nothing."""
+        if not self.repeating:
+            self._scanned = self._scanned_bytes = 0
+            self.states = dict.fromkeys(self.states, 0)
+
     def tell(self) -> None:
         """Tell the listener what it does not know yet."""
         if self._scanned:
