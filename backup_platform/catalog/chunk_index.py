@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
+from typing import Any
 
 from django.db import connection, transaction
+from psycopg import Cursor
 
 from backup_platform.tenants.scope import ScopeError, current_tenant_id
 
@@ -36,6 +38,17 @@ def check_vault_in_scope(vault_number: int) -> None:
         cursor.execute("SELECT 1 FROM vaults_vault WHERE number = %s AND tenant_id = %s", [vault_number, tenant_id])
         if cursor.fetchone() is None:
             raise ScopeError("The chunks of another tenant's vault cannot be used in this tenant's scope.")
+
+
+@contextmanager
+def binary_cursor() -> Iterator[Cursor[tuple[Any, ...]]]:
+    """A cursor of psycopg's own, in the transaction in force, that sends parameters apart and in binary (`%(name)b`).
+
+    Django's writes them into the statement as text: for a thousand ids that takes three times as long as the query.
+    """
+    connection.ensure_connection()
+    with connection.wrap_database_errors, Cursor(connection.connection) as cursor:
+        yield cursor
 
 
 @contextmanager

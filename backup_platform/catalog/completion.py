@@ -13,12 +13,11 @@ from enum import StrEnum
 from uuid import UUID
 
 from blake3 import blake3
-from django.db import connection
 from django.utils import timezone
 from pyroaring import BitMap64
 
 from backup_platform.catalog import stores
-from backup_platform.catalog.chunk_index import ChunkState, batches, vault_lock
+from backup_platform.catalog.chunk_index import ChunkState, batches, binary_cursor, vault_lock
 from backup_platform.catalog.errors import InvalidCommit
 from backup_platform.catalog.models import Pack, Snapshot, SnapshotState
 from backup_platform.catalog.needs import block_ids, read_blocks
@@ -26,7 +25,7 @@ from backup_platform.catalog.present import MAX_QUESTION, missing_ids
 from backup_platform.storage.base import NotFound
 from backup_platform.vaults.models import Vault
 
-LOOK_SQL = "SELECT id, number, length, state FROM catalog_chunk WHERE vault = %s AND id = ANY(%s::bytea[])"
+LOOK_SQL = "SELECT id, number, length, state FROM catalog_chunk WHERE vault = %s AND id = ANY(%b::bytea[])"
 
 
 class Outcome(StrEnum):
@@ -120,9 +119,9 @@ def _add(needs: _Needs, vault_number: int, ids: Sequence[bytes]) -> None:
 
 
 def _rows(vault_number: int, ids: Sequence[bytes]) -> dict[bytes, tuple[int, int]]:
-    with connection.cursor() as cursor:
-        cursor.execute(LOOK_SQL, [vault_number, list(ids)])
-        return {bytes(row[0]): (row[1], row[2]) for row in cursor if row[3] == ChunkState.LIVE}
+    with binary_cursor() as cursor:
+        cursor.execute(LOOK_SQL, [vault_number, list(ids)], binary=True)
+        return {row[0]: (row[1], row[2]) for row in cursor if row[3] == ChunkState.LIVE}
 
 
 def _settle(snapshot: Snapshot, needs: _Needs) -> Outcome:

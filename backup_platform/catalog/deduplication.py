@@ -102,19 +102,20 @@ def _move_arrivals(pack: Pack) -> Deduplicated | None:
         cursor.execute(CLEAR_SQL, names)
     Vault.objects.filter(pk=vault.pk).update(next_number=vault.next_number + new)
     Pack.objects.filter(pk=pack.pk).update(deduplicated_at=timezone.now())
-    _stop_wanting(pack)
-    wake_waiting_snapshots(vault, damaged_too=bool(healed))
+    found_again = _stop_wanting(pack)
+    wake_waiting_snapshots(vault, damaged_too=bool(healed or found_again))
     return Deduplicated(new, len(spares), sum(spares), len(healed))
 
 
-def _stop_wanting(pack: Pack) -> None:
-    """Wanted ids that the index holds live again are wanted no more."""
+def _stop_wanting(pack: Pack) -> int:
+    """Wanted ids that the index holds live again are wanted no more; how many rows went."""
     with connection.cursor() as cursor:
         cursor.execute(
             """DELETE FROM catalog_wanted w USING catalog_chunk c
                 WHERE w.vault_id = %s AND c.vault = %s AND c.id = w.chunk_id AND c.state = 0""",
             [pack.vault_id, pack.vault.number],
         )
+        return cursor.rowcount
 
 
 assert Wanted._meta.db_table == "catalog_wanted"

@@ -11,30 +11,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connection
-
-from backup_platform.catalog.chunk_index import ChunkState, check_vault_in_scope
+from backup_platform.catalog.chunk_index import ChunkState, binary_cursor, check_vault_in_scope
 
 MAX_QUESTION = 4_096
 """Ids in one question: keeps a statement under half a megabyte and its plan an index scan."""
 
 PRESENT_SQL = """
-    SELECT id FROM catalog_chunk WHERE vault = %(vault)s AND id = ANY(%(ids)s::bytea[]) AND state = 0
+    SELECT id FROM catalog_chunk WHERE vault = %(vault)s AND id = ANY(%(ids)b::bytea[]) AND state = 0
     UNION ALL
-    SELECT id FROM catalog_arrival WHERE vault = %(vault)s AND id = ANY(%(ids)s::bytea[])
+    SELECT id FROM catalog_arrival WHERE vault = %(vault)s AND id = ANY(%(ids)b::bytea[])
 """
 
 PLACES_SQL = """
     SELECT id, kind, pack, "offset", length, 0 AS rank FROM catalog_chunk
-     WHERE vault = %(vault)s AND id = ANY(%(ids)s::bytea[]) AND state = ANY(%(states)s::smallint[])
+     WHERE vault = %(vault)s AND id = ANY(%(ids)b::bytea[]) AND state = ANY(%(states)s::smallint[])
     UNION ALL
     SELECT id, kind, pack, "offset", length, 1 FROM catalog_arrival
-     WHERE vault = %(vault)s AND id = ANY(%(ids)s::bytea[])
+     WHERE vault = %(vault)s AND id = ANY(%(ids)b::bytea[])
     ORDER BY rank
 """
 
 SPARES_SQL = """
-    SELECT id, pack, "offset", length FROM catalog_spare WHERE vault = %(vault)s AND id = ANY(%(ids)s::bytea[])
+    SELECT id, pack, "offset", length FROM catalog_spare WHERE vault = %(vault)s AND id = ANY(%(ids)b::bytea[])
 """
 
 
@@ -55,9 +53,9 @@ def missing_ids(vault_number: int, ids: Sequence[bytes]) -> set[bytes]:
     """
     if not ids:
         return set()
-    with connection.cursor() as cursor:
-        cursor.execute(PRESENT_SQL, _question(vault_number, ids))
-        present = {bytes(row[0]) for row in cursor}
+    with binary_cursor() as cursor:
+        cursor.execute(PRESENT_SQL, _question(vault_number, ids), binary=True)
+        present = {row[0] for row in cursor}
     return set(ids) - present
 
 
@@ -77,18 +75,20 @@ def find_all_places(vault_number: int, ids: Sequence[bytes]) -> list[tuple[bytes
 def _find_places(vault_number: int, ids: Sequence[bytes], states: list[ChunkState]) -> list[tuple[bytes, Place]]:
     if not ids:
         return []
-    with connection.cursor() as cursor:
-        cursor.execute(PLACES_SQL, {**_question(vault_number, ids), "states": [int(state) for state in states]})
-        return [(bytes(row[0]), Place(row[2], row[3], row[4], row[1])) for row in cursor]
+    with binary_cursor() as cursor:
+        cursor.execute(
+            PLACES_SQL, {**_question(vault_number, ids), "states": [int(state) for state in states]}, binary=True
+        )
+        return [(row[0], Place(row[2], row[3], row[4], row[1])) for row in cursor]
 
 
 def find_spares(vault_number: int, ids: Sequence[bytes]) -> list[tuple[bytes, Place]]:
     """The copies of these ids that lost a race and were kept (kind 0: a spare has its id's kind)."""
     if not ids:
         return []
-    with connection.cursor() as cursor:
-        cursor.execute(SPARES_SQL, _question(vault_number, ids))
-        return [(bytes(row[0]), Place(row[1], row[2], row[3], 0)) for row in cursor]
+    with binary_cursor() as cursor:
+        cursor.execute(SPARES_SQL, _question(vault_number, ids), binary=True)
+        return [(row[0], Place(row[1], row[2], row[3], 0)) for row in cursor]
 
 
 def _question(vault_number: int, ids: Sequence[bytes]) -> dict[str, Any]:
