@@ -76,9 +76,8 @@ def _find_places(vault_number: int, ids: Sequence[bytes], states: list[ChunkStat
     if not ids:
         return []
     with binary_cursor() as cursor:
-        cursor.execute(
-            PLACES_SQL, {**_question(vault_number, ids), "states": [int(state) for state in states]}, binary=True
-        )
+        question = {**_question(vault_number, ids), "states": [int(state) for state in states]}
+        cursor.execute(PLACES_SQL, question, binary=True)
         return [(row[0], Place(row[2], row[3], row[4], row[1])) for row in cursor]
 
 
