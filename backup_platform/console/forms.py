@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib.auth.models import AbstractBaseUser
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from unfold.forms import AdminOwnPasswordChangeForm
+from unfold.forms import AdminOwnPasswordChangeForm, AuthenticationForm
 
 from backup_platform.audit.services import record as record_audit
+
+
+class SignInForm(AuthenticationForm):
+    """Signing in, for members of tenants as well as for staff: what one may see is asked later, of the actor."""
+
+    def confirm_login_allowed(self, user: AbstractBaseUser) -> None:
+        """Active people may sign in; Django's admin would ask for staff."""
+        if not user.is_active:
+            raise self.get_invalid_login_error()
 
 
 class OwnPasswordForm(AdminOwnPasswordChangeForm):

@@ -40,7 +40,3 @@ class StrongroomSite(UnfoldAdminSite):
             extra_context={**self.each_context(request), **(extra_context or {})},
         )
         return view(request)
-
-    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Sign in. Who belongs to no tenant is told so, not asked for a password again and again."""
-        return super().login(request, extra_context)

@@ -98,6 +98,7 @@ UNFOLD: dict[str, Any] = {
     "ENVIRONMENT": "backup_platform.console.navigation.scope_badge",
     "DASHBOARD_CALLBACK": "backup_platform.console.dashboard.fill_dashboard",
     "STYLES": [lambda request: static("console/console.css")],
+    "LOGIN": {"form": "backup_platform.console.forms.SignInForm"},
     "BORDER_RADIUS": "8px",
     "COLORS": {"primary": PRIMARY},
     "SIDEBAR": {"show_search": False, "show_all_applications": False, "navigation": NAVIGATION},

@@ -14,6 +14,7 @@ from backup_platform.console.model_admin import TENANT_FILTER, PlatformModelAdmi
 from backup_platform.tenants.models import Member, Role, Tenant, User
 from backup_platform.tenants.services import add_member, create_tenant, remove_member
 
+HTTP_FOUND = 302
 ROLE_COLOURS = {
     Role.ADMIN: "danger",
     Role.OPERATOR: "warning",
@@ -113,9 +114,28 @@ class UserAdmin(PlatformModelAdmin, DjangoUserAdmin):
         ("Times", {"fields": ["last_login", "date_joined"]}),
     ]
 
+    # Whoever is given a password by somebody else changes it at the first sign-in.
+    add_fieldsets = [(None, {"fields": ["username", "email", "password1", "password2"]})]
+
+    def user_change_password(self, request, id, form_url=""):  # noqa: A002 - Django's name for it
+        """Django's page, with a line in the audit when it set a password."""
+        with transaction.atomic():
+            answer = super().user_change_password(request, id, form_url)
+            if request.method == "POST" and answer.status_code == HTTP_FOUND:
+                self._note_password(request, id)
+        return answer
+
+    def _note_password(self, request, user_id):
+        user = User.objects.get(pk=user_id)
+        if user != request.user:
+            user.must_change_password = True
+            user.save(update_fields=["must_change_password"])
+        record_audit("user.password_set", actor=person(request), object=f"user:{user.pk}", name=user.get_username())
+
     def save_model(self, request, obj, form, change):
         """Save, with a line in the platform's audit: who may sign in is security-relevant."""
         with transaction.atomic():
+            obj.must_change_password = obj.must_change_password or not change
             super().save_model(request, obj, form, change)
             record_audit(
                 "user.changed" if change else "user.added",

@@ -1,0 +1,110 @@
+"""What people may do in the admin, who may, and that it is audited."""
+
+from __future__ import annotations
+
+import pytest
+from django.urls import reverse
+
+from backup_platform.audit.models import Entry
+from backup_platform.fleet.models import EnrollmentToken, Machine, MachineState
+from backup_platform.tenants.models import Member, Role, Tenant, User
+from backup_platform.tenants.scope import tenant_scope, without_tenant_scope
+
+
+def verbs(tenant=None):
+    with without_tenant_scope("test"):
+        return list(Entry.objects.filter(tenant=tenant).order_by("id").values_list("verb", flat=True))
+
+
+def revoke_url(machine):
+    return reverse("admin:fleet_machine_revoke", args=[machine.pk])
+
+
+def test_revoking_asks_first_and_is_audited(member, worlds):
+    ours, _ = worlds
+    assert "will not be able to connect" in member.get(revoke_url(ours.machine)).content.decode()
+    with tenant_scope(ours.tenant):
+        assert Machine.objects.get().state == MachineState.ACTIVE
+    assert member.post(revoke_url(ours.machine)).status_code == 302
+    with tenant_scope(ours.tenant):
+        assert Machine.objects.get().state == MachineState.REVOKED
+    assert verbs(ours.tenant)[-1] == "machine.revoked"
+
+
+def test_another_tenants_machine_cannot_be_revoked(member, worlds):
+    assert member.post(revoke_url(worlds[1].machine)).status_code == 404
+    assert member.post(reverse("admin:fleet_enrollmenttoken_withdraw", args=[worlds[1].token.pk])).status_code == 404
+    with tenant_scope(worlds[1].tenant):
+        assert Machine.objects.get().state == MachineState.ACTIVE
+        assert EnrollmentToken.objects.get().uses_left == 1
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.AUDITOR, Role.RESTORE_OPERATOR])
+def test_roles_that_only_look_cannot_act(sign_in, worlds, role):
+    ours, _ = worlds
+    with tenant_scope(ours.tenant):
+        Member.objects.update(role=role)
+    client = sign_in(ours.member.user)
+    assert client.post(revoke_url(ours.machine)).status_code == 403
+    assert client.post(reverse("admin:fleet_enrollmenttoken_withdraw", args=[ours.token.pk])).status_code in {403, 404}
+    with tenant_scope(ours.tenant):
+        assert Machine.objects.get().state == MachineState.ACTIVE
+
+
+def test_staff_without_superuser_looks_at_everything_and_changes_nothing(sign_in, worlds):
+    client = sign_in(User.objects.create_user("support", is_staff=True))
+    assert client.get(reverse("admin:fleet_machine_changelist")).status_code == 200
+    assert client.post(revoke_url(worlds[0].machine)).status_code == 403
+    assert client.get(reverse("admin:tenants_tenant_add")).status_code == 403
+
+
+def test_withdrawing_an_enrolment_empties_its_blob(member, worlds):
+    ours, _ = worlds
+    address = reverse("admin:fleet_enrollmenttoken_withdraw", args=[ours.token.pk])
+    assert member.get(address).status_code == 200
+    member.post(address)
+    with tenant_scope(ours.tenant):
+        token = EnrollmentToken.objects.get()
+    assert (token.uses_left, bytes(token.blob)) == (0, b"")
+    assert verbs(ours.tenant)[-1] == "enrollment.withdrawn"
+
+
+def test_a_tenants_admin_sets_roles_of_their_own_members_only(member, worlds):
+    ours, theirs = worlds
+    assert member.get(reverse("admin:tenants_member_add")).status_code == 403
+    own = reverse("admin:tenants_member_change", args=[ours.member.pk])
+    foreign = reverse("admin:tenants_member_change", args=[theirs.member.pk])
+    smuggled = {"role": Role.VIEWER, "tenant": str(theirs.tenant.pk), "user": "1"}
+    assert member.post(foreign, smuggled).status_code == 302
+    assert member.post(own, smuggled).status_code == 302
+    with without_tenant_scope("test"):
+        assert Member.objects.get(pk=ours.member.pk).role == Role.VIEWER
+        assert Member.objects.get(pk=ours.member.pk).tenant_id == ours.tenant.pk
+        assert Member.objects.get(pk=theirs.member.pk).role == Role.ADMIN
+    assert verbs(ours.tenant)[-1] == "member.set"
+
+
+def test_the_platform_makes_tenants_members_and_users_with_an_audit(boss, worlds):
+    boss.post(reverse("admin:tenants_tenant_add"), {"name": "new"})
+    with without_tenant_scope("test"):
+        tenant = Tenant.objects.get(name="new")
+    assert verbs(tenant) == ["tenant.created"]
+    password = {"password1": "a long new password", "password2": "a long new password", "usable_password": "true"}
+    boss.post(reverse("admin:tenants_user_add"), {"username": "new", **password})
+    user = User.objects.get(username="new")
+    boss.post(reverse("admin:tenants_member_add"), {"user": user.pk, "tenant": str(tenant.pk), "role": Role.VIEWER})
+    with tenant_scope(tenant):
+        member = Member.objects.get(user=user)
+    boss.post(reverse("admin:tenants_member_delete", args=[member.pk]), {"post": "yes"})
+    assert verbs(tenant) == ["tenant.created", "member.set", "member.removed"]
+    assert verbs() == ["user.added"]
+
+
+def test_changing_somebodys_password_is_audited(boss, worlds):
+    user = worlds[0].member.user
+    password = {"password1": "a long new password", "password2": "a long new password", "usable_password": "true"}
+    assert boss.post(reverse("admin:auth_user_password_change", args=[user.pk]), password).status_code == 302
+    user.refresh_from_db()
+    assert user.check_password("a long new password")
+    assert user.must_change_password
+    assert verbs() == ["user.password_set"]
