@@ -161,6 +161,14 @@ def test_a_chunk_does_not_open_under_another_id_or_hash() -> None:
             SEALER.open(sealed, wrong_id, wrong_h)
 
 
+def test_a_chunk_sealed_under_an_id_that_is_not_its_contents_is_refused() -> None:
+    """A hostile machine can seal any content under any id; then the id would promise content that it does not name."""
+    h, other_id = SEALER.identify(TEXT)[0], SEALER.identify(b"another chunk")[1]
+    sealed = SEALER.seal(TEXT, h, other_id)
+    with pytest.raises(OpeningFault, match="id does not belong to its content"):
+        SEALER.open(sealed, other_id, h)
+
+
 def test_another_chunk_in_its_place_is_refused() -> None:
     """A store that answers with an intact chunk, only not the one that was asked for."""
     _, chunk_id, h = sealed_text()
