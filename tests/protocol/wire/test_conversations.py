@@ -248,6 +248,11 @@ def test_fault_is_refused_by_its_receiver(
     assert pair.of(sender.peer).phase is Phase.FAILED
 
 
+def test_fault_of_a_direction_says_so() -> None:
+    with pytest.raises(RemoteProtocolError, match="STORED is not for the agent to send"):
+        samples.receive(samples.backing_up(), A, samples.frame(messages.Stored(through=1)))
+
+
 @pytest.mark.parametrize("bitmap", [b"\x01\x00", b"\x04", b"\x80"])
 def test_answer_must_fit_its_question(bitmap: bytes) -> None:
     for pair, act in [(asking(2), "send"), (asking(2), "receive")]:

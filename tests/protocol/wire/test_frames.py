@@ -1,7 +1,7 @@
 """The frame header: twenty bytes, and nothing but this version's."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.wire import FailureCode, limits
@@ -11,6 +11,7 @@ from protocol.wire.frames import HEADER_LENGTH, FrameHeader, decode_header, enco
 GOOD = encode_header(36, 7, 10, 20)
 
 
+@settings(deadline=None)
 @given(
     st.integers(0, 255),
     st.integers(0, limits.MAX_REQUEST_ID),

@@ -35,7 +35,7 @@ def test_every_type_code_has_one_message() -> None:
 
 
 @every_kind
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_every_message_survives_the_round_trip(kind: MessageKind, data: st.DataObject) -> None:
     message = data.draw(samples.any_message(kind))
