@@ -35,6 +35,8 @@ class GatewayLimits:
     """Bytes a second below which a frame in progress counts as a slow-loris."""
     write_seconds: float = 60
     """A peer that takes none of what was written to it for this long is cut off."""
+    goodbye_seconds: float = wire.GOODBYE
+    """From our last words to closing, if the peer does not close first."""
     sweep_seconds: float = 1
     """How often the timeouts above are looked at."""
 

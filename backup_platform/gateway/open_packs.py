@@ -92,7 +92,7 @@ class OpenPacks:
         self._unfinished.append(row)
 
     async def seal(self, pack: OpenPack) -> None:
-        """Seal a pack whose every record is acknowledged. A fault is logged, and the pack finished from its rows later."""
+        """Seal a pack whose every record is acknowledged. After a fault it is finished from its rows later."""
         try:
             sealed = await self.pools.disk(pack.writer.seal)
             await self.pools.database(

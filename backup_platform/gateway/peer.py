@@ -16,7 +16,6 @@ from backup_platform.gateway.admission import ReceivedBytes
 from backup_platform.gateway.errors import Refusal
 from backup_platform.gateway.limits import GatewayLimits, held_bytes
 from protocol.wire import NEED_DATA, Buffer, Connection, Ended, Event, Phase, Role, Unsupported, messages
-from protocol.wire import limits as wire_limits
 from protocol.wire.errors import FailureCode, LocalProtocolError, ProtocolError, RemoteProtocolError
 
 log = structlog.get_logger(__name__)
@@ -182,7 +181,7 @@ class Peer(asyncio.BufferedProtocol):
     def close_soon(self) -> None:
         """Write what is waiting, then close; a connection that is ending already has its own time for that."""
         if not self.gone and self._linger_until is None:
-            self._linger_until = self.loop.time() + wire_limits.GOODBYE
+            self._linger_until = self.loop.time() + self.limits.goodbye_seconds
             self.transport.close()
 
     # --- times, looked at by the gateway's sweep ---------------------------------------------------------------------
@@ -281,7 +280,7 @@ class Peer(asyncio.BufferedProtocol):
     def _linger(self) -> None:
         """Stop listening; closing at once would reset the stream and could take our last words with it."""
         if self._linger_until is None:
-            self._linger_until = self.loop.time() + wire_limits.GOODBYE
+            self._linger_until = self.loop.time() + self.limits.goodbye_seconds
         self._arrived.set()
         self._writable.set()
         if self._pauses and not self.gone:

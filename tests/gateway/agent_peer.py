@@ -7,6 +7,7 @@ import socket
 import ssl
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -17,7 +18,7 @@ from protocol.stored.blocks import encode_block
 from protocol.stored.recipients import RecipientKind, RecipientRecord
 from protocol.stored.roots import RootHeader, encode_root_header
 from protocol.stored.statements import Statement, blocks_hash
-from protocol.wire import NEED_DATA, Connection, Ended, Event, Role, messages
+from protocol.wire import NEED_DATA, Connection, Ended, Event, FailureCode, Role, messages
 from tests.gateway.fixtures import RunningGateway
 from tests.gateway.stage import Identity, signing_key
 
@@ -169,7 +170,8 @@ class AgentPeer:
 
     def commit(self, *segments: list[bytes], **changes: Any) -> messages.Message:
         proposal = propose(self.identity, self.begun, segments)
-        message = messages.Commit(session=self.begun.session, fence=self.begun.fence, **proposal.fields | changes)
+        session = {"session": self.begun.session, "fence": self.begun.fence}
+        message = messages.Commit(**session | proposal.fields | changes)
         return self.ask(message, proposal.root).message
 
     def back_up(self, *segments: list[bytes]) -> messages.Committed:
@@ -235,3 +237,22 @@ def propose(identity: Identity, begun: messages.Begun, segments: tuple[list[byte
 
 def snapshot_uuid(committed: messages.Committed) -> UUID:
     return UUID(bytes=committed.snapshot)
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def begin_when_free(agent: AgentPeer) -> messages.Begun:
+    """The old connection's end and our begin race; BUSY says to come again."""
+    until = time.monotonic() + 10
+    while True:
+        try:
+            return agent.begin()
+        except Failed as failed:
+            if failed.code != FailureCode.BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.05)
