@@ -27,6 +27,7 @@ class Recipe:
     """How to run one process, and how to know that it serves.
 
     READY returns quietly when the process serves and raises an OSError-like fault while it does not (yet).
+    SILENT, where there is one, tells that the process lives but has stopped doing its work.
     """
 
     name: str
@@ -36,7 +37,8 @@ class Recipe:
     ready: Callable[[], Awaitable[None]]
     stop_signal: signal.Signals = signal.SIGTERM
     stop_seconds: float = 15
-    ready_seconds: float = 60
+    ready_seconds: float = 120
+    silent: Callable[[], Awaitable[bool]] | None = None
     standard_input: bytes = field(default=b"", repr=False)
     spawn_options: dict[str, Any] = field(default_factory=dict)
 

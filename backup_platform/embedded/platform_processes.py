@@ -11,6 +11,7 @@ from django.conf import settings
 
 from backup_platform.embedded import readiness
 from backup_platform.embedded.child import Recipe
+from backup_platform.embedded.postgres import Postgres
 from backup_platform.settings.environment import broker_from_redis_url
 
 CHECKOUT = Path(settings.BASE_DIR)
@@ -84,7 +85,7 @@ class InstanceEnvironment:
         return {**kept, "PYTHONUNBUFFERED": "1", **self.shared(), **more}
 
 
-def platform_recipes(instance: InstanceEnvironment, logs: Path) -> list[Recipe]:
+def platform_recipes(instance: InstanceEnvironment, logs: Path, postgres: Postgres) -> list[Recipe]:
     """The four processes. They may start at the same time: the servers that they need are there."""
     addresses = instance.addresses
     return [
@@ -123,8 +124,9 @@ def platform_recipes(instance: InstanceEnvironment, logs: Path) -> list[Recipe]:
             ],
             environment=instance.for_child(REMAP_SIGTERM="SIGQUIT"),
             log=logs / "worker.log",
+            silent=readiness.worker_silent(postgres),
             ready=readiness.worker_ready(broker_from_redis_url(instance.redis_url)),
-            stop_seconds=30,
+            stop_seconds=40,  # its own soft shutdown may take 30
         ),
         Recipe(
             name="beat",

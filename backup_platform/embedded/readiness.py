@@ -15,7 +15,7 @@ from django.conf import settings
 
 from backup_platform.embedded.child import Child
 from backup_platform.embedded.errors import ServerFailed
-from backup_platform.embedded.postgres import Postgres
+from backup_platform.embedded.postgres import DATABASE, Postgres
 from backup_platform.embedded.valkey import Valkey
 
 POLL_SECONDS = 0.05
@@ -88,7 +88,10 @@ def listening(host: str, port: int) -> Callable[[], Awaitable[None]]:
 
 
 def worker_ready(broker_url: str) -> Callable[[], Awaitable[None]]:
-    """Ready when a worker answers over the broker: alive, connected and listening."""
+    """Ready when a worker answers over the broker: alive, connected and listening.
+
+    It is then given its first tick, so that /readyz, which asks for one, need not wait for beat's.
+    """
 
     def attempt() -> None:
         application = Celery("probe", broker=broker_url, set_as_current=False)
@@ -97,8 +100,27 @@ def worker_ready(broker_url: str) -> Callable[[], Awaitable[None]]:
         with application.connection_for_write() as connection:
             if not application.control.ping(timeout=2, connection=connection, limit=1):
                 raise TimeoutError("no worker answers")
+            application.send_task("strongroom.canary", queue="control", connection=connection, expires=20)
 
     return lambda: asyncio.to_thread(attempt)
+
+
+def worker_silent(postgres: Postgres, longest_silence: str = "3 minutes") -> Callable[[], Awaitable[bool]]:
+    """Whether no worker has done a tick of beat for too long, though the processes live.
+
+    A known illness of broker clients: after a lost connection the process is there and hears nothing.
+    """
+    question = "SELECT max(seen_at) < now() - %s::interval FROM jobs_workerbeat"
+
+    def ask() -> bool:
+        try:
+            with postgres.connect(DATABASE) as connection:
+                row = connection.execute(question, [longest_silence]).fetchone()
+        except psycopg.Error:
+            return False  # the database's own illness; its keeper sees to it
+        return bool(row and row[0])
+
+    return lambda: asyncio.to_thread(ask)
 
 
 def still_alive(seconds: float) -> Callable[[], Awaitable[None]]:

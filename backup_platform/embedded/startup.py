@@ -148,18 +148,16 @@ async def _start_everything(
     await _run_command(
         "first admin", ["create_first_admin", FIRST_ADMIN, "--password-file", password_file], home, instance
     )
-    await _start_together(supervisor, instance, home.logs, say)
+    await _start_together(supervisor, platform_recipes(instance, home.logs, servers.postgres), say)
     return instance
 
 
-async def _start_together(
-    supervisor: Supervisor, instance: InstanceEnvironment, logs: Path, say: Callable[[str], None]
-) -> None:
+async def _start_together(supervisor: Supervisor, recipes: list[Recipe], say: Callable[[str], None]) -> None:
     async def start(recipe: Recipe) -> None:
         say(f"{recipe.name} serves ({await supervisor.start(recipe):.1f} s)")
 
     async with asyncio.TaskGroup() as group:
-        for recipe in platform_recipes(instance, logs):
+        for recipe in recipes:
             group.create_task(start(recipe))
 
 

@@ -14,6 +14,7 @@ FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 30.0
 HEALTHY_SECONDS = 60  # a child that lived this long starts again without a pause
 LOG_CHECK_SECONDS = 60
+WATCH_SECONDS = 60
 
 
 class Supervisor:
@@ -44,6 +45,7 @@ class Supervisor:
         self._changed = changed
         self._keepers = [asyncio.create_task(self._keep(child)) for child in self.children.values()]
         self._keepers.append(asyncio.create_task(self._bound_logs()))
+        self._keepers += [asyncio.create_task(self._watch(child)) for child in self.children.values()]
 
     async def _keep(self, child: Child) -> None:
         pause = 0.0
@@ -69,6 +71,16 @@ class Supervisor:
             return
         self._say(f"{child.recipe.name} serves again (process {child.pid})")
         self._changed()
+
+    async def _watch(self, child: Child) -> None:
+        """End a child that lives and does nothing; its keeper starts it again."""
+        silent = child.recipe.silent
+        while silent:
+            await asyncio.sleep(WATCH_SECONDS)
+            if child.alive and await silent():
+                self._say(f"{child.recipe.name} lives but does no work; ending it")
+                await child.stop()
+                await asyncio.sleep(WATCH_SECONDS)  # the new one needs time to show that it works
 
     async def _bound_logs(self) -> None:
         while True:

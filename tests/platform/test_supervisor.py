@@ -70,6 +70,25 @@ async def test_child_that_dies_is_started_again_and_the_change_is_told(tmp_path:
     assert not is_alive(second)
 
 
+async def test_child_that_lives_but_does_no_work_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backup_platform.embedded.supervisor.WATCH_SECONDS", 0.05)
+    changed = asyncio.Event()
+    supervisor = Supervisor(lambda _line: None)
+    deaf = recipe(tmp_path, ENDLESS)
+
+    async def silent() -> bool:
+        return not changed.is_set()
+
+    object.__setattr__(deaf, "silent", silent)
+    await supervisor.start(deaf)
+    first = supervisor.pids["child"]
+    supervisor.keep(changed.set)
+    await asyncio.wait_for(changed.wait(), 10)
+    assert supervisor.pids["child"] != first
+    assert not is_alive(first)
+    await supervisor.stop()
+
+
 async def test_child_that_does_not_heed_the_stop_signal_is_killed_in_time(tmp_path: Path) -> None:
     supervisor = Supervisor(lambda _line: None)
     await supervisor.start(recipe(tmp_path, DEAF, stop_seconds=0.3))

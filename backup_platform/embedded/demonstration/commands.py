@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -43,21 +44,13 @@ def run(command: list[str], environment: dict[str, str], *, text: str = "", seco
     return finished.stdout
 
 
-def manage(arguments: list[str], environment: dict[str, str]) -> str:
-    """Run a management command against the instance in STRONGROOM_HOME, found as any shell would find it."""
-    return run([*MANAGE, *arguments], environment)
-
-
-def agent(arguments: list[str], environment: dict[str, str], *, text: str = "") -> str:
-    """Run the agent."""
-    return run([*AGENT, *arguments], environment, text=text)
-
-
 def shown(command: list[str]) -> str:
     """The command as a person would type it."""
     if command[:2] == MANAGE:
-        return " ".join(["manage.py", *command[2:]])
-    return " ".join(["strongroom", *command[3:]]) if command[:3] == AGENT else " ".join(command)
+        command = ["manage.py", *command[2:]]
+    elif command[:3] == AGENT:
+        command = ["strongroom", *command[3:]]
+    return shlex.join(command)
 
 
 def last_object(output: str) -> dict[str, Any]:

@@ -12,11 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from backup_platform.embedded.demonstration.commands import agent, last_object, manage, shell_environment
+from backup_platform.embedded.demonstration.commands import AGENT, last_object, run, shell_environment, shown
 from backup_platform.embedded.demonstration.comparing import Comparison, compare_trees
 from backup_platform.embedded.demonstration.telling import Teller, megabytes
 from backup_platform.embedded.durable_files import write_private
 from backup_platform.embedded.errors import HomeUnusable
+from backup_platform.embedded.platform_processes import MANAGE
 
 STEPS = 7
 # Directories of a system that are there everywhere, of a modest size, and not written to while we read them.
@@ -30,16 +31,17 @@ class Demonstration:
     home: Path
     source: Path
     teller: Teller
-    name: str = field(default_factory=lambda: f"demo {datetime.now(UTC):%Y-%m-%d %H%M%S}")
+    name: str = field(default_factory=lambda: f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S}")
     passphrase: str = field(default_factory=lambda: "-".join(secrets.token_hex(3) for _ in range(6)), repr=False)
 
     def __post_init__(self) -> None:
         """The directory and the shell's environment."""
         self.started = time.monotonic()
-        self.directory = self.home / "demo" / self.name.replace(" ", "-")
+        self.directory = self.home / "demo" / self.name
         self.kit = self.directory / "kit"
         self.restored = self.directory / "restored"
-        self.environment = shell_environment(self.home, self.directory / "agent", self.passphrase)
+        self.agent_home = self.directory / "agent"
+        self.environment = shell_environment(self.home, self.agent_home, self.passphrase)
 
     def run(self) -> bool:
         """All steps after the platform serves; whether the restored tree equals the source. Writes demo.json."""
@@ -53,6 +55,16 @@ class Demonstration:
         self.write_result(summary, comparison)
         return comparison.equal and summary.get("state") == "verified"
 
+    def agent(self, lines: list[str], arguments: list[str], *, text: str = "") -> str:
+        """Run the agent, and show what was run."""
+        lines.append(f"$ {shown([*AGENT, *arguments])}")
+        return run([*AGENT, *arguments], self.environment, text=text)
+
+    def manage(self, lines: list[str], arguments: list[str]) -> str:
+        """Run a management command, and show what was run."""
+        lines.append(f"$ {shown([*MANAGE, *arguments])}")
+        return run([*MANAGE, *arguments], self.environment)
+
     def make_customer(self) -> None:
         """A tenant, and a vault whose private keys never leave the customer's side."""
         with self.teller.step(
@@ -61,10 +73,10 @@ class Demonstration:
             " it can store and prove the data, and never read it.",
         ) as lines:
             write_private(self.directory / "passphrase", self.passphrase + "\n")
-            agent(["vault", "create", "--out", str(self.kit)], self.environment)
-            manage(["create_tenant", self.name], self.environment)
+            self.agent(lines, ["vault", "create", "--out", str(self.kit)])
+            self.manage(lines, ["create_tenant", self.name])
             record = str(self.kit / "vault-registration.json")
-            manage(["add_vault", "--tenant", self.name, "--record", record], self.environment)
+            self.manage(lines, ["add_vault", "--tenant", self.name, "--record", record])
             lines.append(f"kit: {self.kit} (passphrase in {self.directory / 'passphrase'})")
             lines.append("whoever loses kit and passphrase loses the data: nobody else can open it")
 
@@ -75,8 +87,8 @@ class Demonstration:
             "It carries a one-time token, the platform's fingerprint and a one-time key. Once used, it is worthless.",
         ) as lines:
             arguments = ["create_enrollment", "--tenant", self.name, "--kit", str(self.kit), "--json"]
-            string = last_object(manage(arguments, self.environment))["enrollment"]
-            agent(["enroll", "-"], self.environment, text=f"{string}\n")
+            string = last_object(self.manage(lines, arguments))["enrollment"]
+            self.agent(lines, ["enroll", "-"], text=f"{string}\n")
             lines.append("the agent made its keys here and has its certificate; mutual TLS 1.3 from now on")
 
     def back_up(self) -> None:
@@ -86,7 +98,7 @@ class Demonstration:
             "Files are cut into chunks, compressed and encrypted here, then sent. 'Verified' means that the platform"
             " read back every byte from its disk and found it intact.",
         ) as lines:
-            summary = last_object(agent(["backup", str(self.source), "--json", "--wait"], self.environment))
+            summary = last_object(self.agent(lines, ["backup", str(self.source), "--json", "--wait"]))
             lines.append(
                 f"{summary.get('files_new', 0):,} files, {megabytes(summary.get('bytes_read', 0))} read,"
                 f" {megabytes(summary.get('bytes_sent', 0))} sent after dedup and compression"
@@ -99,7 +111,7 @@ class Demonstration:
             "Backing up the same tree again",
             "Unchanged files are not even opened, and what is stored is not sent twice.",
         ) as lines:
-            summary = last_object(agent(["backup", str(self.source), "--json", "--wait"], self.environment))
+            summary = last_object(self.agent(lines, ["backup", str(self.source), "--json", "--wait"]))
             lines.append(
                 f"{summary.get('files_unmodified', 0):,} files unchanged,"
                 f" {megabytes(summary.get('bytes_read', 0))} read, {megabytes(summary.get('bytes_sent', 0))} sent"
@@ -111,7 +123,7 @@ class Demonstration:
         with self.teller.step(
             "Restoring it elsewhere", "A backup is worth what comes back. Every chunk is opened and checked again."
         ) as lines:
-            agent(["restore", "latest", "--target", str(self.restored), "--json"], self.environment)
+            self.agent(lines, ["restore", "latest", "--target", str(self.restored), "--json"])
             lines.append(f"restored below {self.restored}")
 
     def compare(self) -> Comparison:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
+from rich.text import Text
 
 
 @dataclass
@@ -36,13 +37,19 @@ class Teller:
             yield lines
         took = time.monotonic() - started
         for line in lines:
-            self.console.print(f"     {escape(line)}", highlight=False)
+            style = "cyan" if line.startswith("$ ") else ""
+            self.console.print(f"     {escape(line)}", highlight=False, style=style)
         self.console.print(f"     [green]done[/green] in {took:.1f} s", highlight=False)
 
-    def panel(self, title: str, text: str, *, good: bool = True) -> None:
-        """A framed result."""
+    def panel(self, title: str, lines: list[str], *, good: bool = True) -> None:
+        """A result: framed on a terminal, plain lines elsewhere (a frame would cut them at eighty columns)."""
         self.console.print()
-        self.console.print(Panel(escape(text), title=title, border_style="green" if good else "red", expand=False))
+        if not self.console.is_terminal:
+            for line in [f"{title}:", *(f"  {line}" for line in lines)]:
+                self.console.print(escape(line), highlight=False)
+            return
+        text = Text("\n".join(lines), overflow="fold")
+        self.console.print(Panel(text, title=title, border_style="green" if good else "red", expand=False))
 
 
 def megabytes(count: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import tempfile
@@ -15,6 +16,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 
+from backup_platform.embedded.demonstration.commands import AGENT
 from backup_platform.embedded.demonstration.showing import STEPS, Demonstration, choose_source
 from backup_platform.embedded.demonstration.telling import Teller
 from backup_platform.embedded.errors import EmbeddedError, ServerFailed
@@ -48,8 +50,9 @@ class Command(BaseCommand):
         console.print("[bold]Strongroom[/bold]: back up a real tree, restore it, and see that nothing is lost.")
         platform, ready = start_platform(home, teller)
         try:
-            equal = Demonstration(home, source, teller).run()
-            self._show_result(teller, home, ready, equal)
+            demonstration = Demonstration(home, source, teller)
+            equal = demonstration.run()
+            self._show_result(teller, demonstration, ready, equal)
             if os.environ.get("DEMO_EXIT") != "1":
                 platform.wait()
         finally:
@@ -57,16 +60,19 @@ class Command(BaseCommand):
         if not equal:
             raise CommandError("The restored tree differs from the original, or the snapshot was not verified.")
 
-    def _show_result(self, teller: Teller, home: Path, ready: dict[str, Any], equal: bool) -> None:
-        result = json.loads((home / "demo.json").read_text(encoding="utf-8"))
+    def _show_result(self, teller: Teller, shown: Demonstration, ready: dict[str, Any], equal: bool) -> None:
+        result = (shown.home / "demo.json").read_text(encoding="utf-8").strip()
         verdict = "Equal: content and metadata came back as they were." if equal else "NOT equal: see above."
-        teller.panel("Result", f"{verdict}\n{json.dumps(result)}\n{home / 'demo.json'}", good=equal)
-        password = read_one_time_password(Path(ready["admin"]["password_file"]))
-        teller.panel(
-            "Look around",
-            f"console   {ready['web']}\nuser      {ready['admin']['username']}\npassword  {password}\n"
-            f"\nCtrl-C stops everything. The data stays in {home}",
-        )
+        teller.panel("Result", [verdict, result, str(shown.home / "demo.json")], good=equal)
+        lines = [
+            f"console   {ready['web']}",
+            f"user      {ready['admin']['username']}",
+            f"password  {read_one_time_password(Path(ready['admin']['password_file']))}",
+            f"agent     STRONGROOM_AGENT_HOME={shlex.quote(str(shown.agent_home))} {' '.join(AGENT)} snapshots",
+        ]
+        if os.environ.get("DEMO_EXIT") != "1":
+            lines += ["", f"Ctrl-C stops everything. The data stays in {shown.home}"]
+        teller.panel("Look around", lines)
 
 
 def start_platform(home: Path, teller: Teller) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
