@@ -1,0 +1,81 @@
+"""`manage.py run_gateway` as a process: it serves, and SIGTERM ends it cleanly."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from backup_platform.catalog.models import Pack, PackState
+from backup_platform.tenants.scope import tenant_scope
+from tests.gateway.agent_peer import AgentPeer, Closed, block_of, contents, digest, wait_until
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.fixture
+def command(platform_environment, tmp_path):
+    """Starts the command and returns the process, and where it listens."""
+    started = []
+
+    def start():
+        port_file = tmp_path / f"port-{len(started)}"
+        process = subprocess.Popen(
+            [sys.executable, "manage.py", "run_gateway", "--port", "0", "--port-file", str(port_file)],
+            cwd=REPOSITORY,
+            env=platform_environment | {"STRONGROOM_LOG_LEVEL": "INFO", "STRONGROOM_DATABASE_POOL": "8"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        wait_until(lambda: port_file.exists() or process.poll() is not None, 30)
+        assert process.poll() is None, process.stderr.read()
+        return process, SimpleNamespace(host="127.0.0.1", port=int(port_file.read_text()))
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def test_command_serves_and_sigterm_ends_it_cleanly(command, stage):
+    segment = contents(3)
+    process, gateway = command()
+    with AgentPeer(gateway, stage.machine()) as agent:
+        assert hashlib.sha256(agent.welcome.ca).digest()
+        committed = agent.back_up(segment)
+        records, _ = agent.fetch(committed.snapshot, digest(block_of(segment)), [digest(one) for one in segment])
+        assert records == {digest(one): one for one in segment}
+        agent.begin()
+        agent.put(b"not yet sealed")
+        agent.flush()
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(Closed):
+            agent.wait_end()
+    assert process.wait(10) == 0
+    said = process.stderr.read()
+    assert "Traceback" not in said
+    assert "gateway serving" in said
+    with tenant_scope(stage.vault.tenant_id):
+        assert set(Pack.objects.values_list("state", flat=True)) == {PackState.SEALED}
+
+
+def test_command_on_a_taken_port_says_so_in_one_sentence(command, platform_environment):
+    _, gateway = command()
+    second = subprocess.run(
+        [sys.executable, "manage.py", "run_gateway", "--port", str(gateway.port)],
+        cwd=REPOSITORY,
+        env=platform_environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert second.returncode == 1
+    assert "The gateway cannot start" in second.stderr
+    assert "Traceback" not in second.stderr
