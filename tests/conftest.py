@@ -91,3 +91,18 @@ def application_role(db: None) -> Iterator[None]:
     finally:
         with connection.cursor() as cursor:
             cursor.execute("RESET ROLE")
+
+
+@pytest.fixture(autouse=True)
+def empty_chunk_tables(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Django empties its models' tables after a transactional test; the chunk tables have no models."""
+    marker = request.node.get_closest_marker("django_db")
+    if "transactional_db" not in request.fixturenames and not (marker and marker.kwargs.get("transaction")):
+        yield
+        return
+    request.getfixturevalue("transactional_db")
+    yield
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE catalog_chunk, catalog_arrival, catalog_spare")

@@ -1,0 +1,134 @@
+"""A real worker process, real PostgreSQL, real Valkey: the tasks do what the rows say."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+import redis
+from django.utils import timezone
+
+from backup_platform import dispatch
+from backup_platform.catalog.models import Pack, Snapshot
+from backup_platform.jobs.liveness import is_worker_alive
+from backup_platform.jobs.models import Job, WorkerBeat
+from backup_platform.jobs.routes import QUEUES, ROUTES
+from backup_platform.jobs.sweeping import sweep
+from backup_platform.tenants.scope import tenant_scope
+from tests.catalog.stage import Backup, contents, make_machine, make_vault
+
+PATIENCE = 60
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain: {what}"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def backup(transactional_db, strongroom_home, servers, monkeypatch) -> Iterator[Backup]:
+    dispatch._producer_app.cache_clear()
+    monkeypatch.setattr(dispatch, "_closed_until", 0.0)
+    redis.Redis.from_url(servers.valkey_url).flushdb()
+    vault = make_vault("north", 7001)
+    with tenant_scope(vault.tenant_id):
+        yield Backup(make_machine(vault, "alpha"))
+    dispatch._producer_app.cache_clear()
+
+
+@pytest.fixture
+def start_worker(platform_environment, tmp_path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*more: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "celery", "-A", "workers.app", "worker", "--pool", "prefork", "-c", "1"]
+        command += ["--queues", ",".join(QUEUES), "--without-gossip", "--without-mingle", *more]
+        with (tmp_path / "worker.log").open("ab") as log:
+            process = subprocess.Popen(command, env=platform_environment, stdout=log, stderr=log)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.terminate()
+    for process in started:
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def test_a_worker_brings_a_backup_from_received_to_verified(backup, start_worker):
+    start_worker()
+    committed = backup.run(contents(20))
+    wait_until(lambda: Snapshot.objects.get(pk=committed.snapshot).state == "verified", "verified")
+    assert Pack.objects.get().place == "target"
+    wait_until(lambda: not Job.objects.exclude(state="done").exists(), "all jobs done")
+
+
+def test_lost_messages_are_made_up_for_by_the_sweep_and_the_canary_proves_life(backup, start_worker, servers):
+    broker = redis.Redis.from_url(servers.valkey_url)
+    committed = backup.run(contents(5))
+    broker.flushdb()
+    assert not is_worker_alive()
+    # What beat's ticks do every few seconds, here without waiting for them.
+    start_worker()
+    dispatch._producer_app().send_task("strongroom.canary", queue="control")
+
+    def sweep_again() -> bool:
+        Job.objects.update(sent_at=timezone.now() - timedelta(hours=2))
+        sweep()
+        return Snapshot.objects.get(pk=committed.snapshot).state == "verified"
+
+    wait_until(sweep_again, "verified although every first message was lost")
+    wait_until(is_worker_alive, "the canary's row")
+    assert WorkerBeat.objects.count() == 1
+
+
+def test_every_route_has_its_task_and_every_tick_too():
+    from workers import tasks
+    from workers.app import app
+
+    names = set(app.tasks)
+    assert {route.task for route in ROUTES.values()} <= names
+    assert {entry["task"] for entry in app.conf.beat_schedule.values()} <= names
+    assert {route.queue for route in ROUTES.values()} <= set(QUEUES)
+    assert tasks.canary.name == "strongroom.canary"
+
+
+def test_the_worker_is_set_up_so_that_messages_may_be_lost_or_doubled():
+    from workers.app import app
+
+    expected = {
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "task_soft_time_limit": 540,
+        "task_time_limit": 600,
+        "task_ignore_result": True,
+        "result_backend": None,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "visibility_timeout": 1800,
+        "broker_connection_max_retries": None,
+        "broker_connection_retry_on_startup": True,
+        "worker_cancel_long_running_tasks_on_connection_loss": True,
+        "worker_prefetch_multiplier": 1,
+        "worker_max_tasks_per_child": 200,
+        "worker_max_memory_per_child": 400_000,
+        "worker_soft_shutdown_timeout": 30,
+        "worker_send_task_events": False,
+        "timezone": "UTC",
+        "enable_utc": True,
+    }
+    assert {name: app.conf[name] for name in expected} == expected
+    options = app.conf.broker_transport_options
+    assert options["visibility_timeout"] == 1800 > app.conf.task_time_limit
+    assert (options["unacked_restore_interval"], options["unacked_restore_throttle"]) == (10, 1)
+    assert options["global_keyprefix"] == "bk:"
