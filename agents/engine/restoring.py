@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from agents.engine.chunk_supply import ChunkSupply
 from agents.engine.open_directories import HostileEntry, PlacingFault
-from agents.engine.paths import is_within
+from agents.engine.paths import ROOT, is_within
 from agents.engine.placing import FilePlacing, Placer, PlacingOptions
 from agents.engine.reading import OpenedSnapshot, PathOrder
 from agents.errors import AgentError, Damage, NotFound, UsageFault
@@ -147,7 +147,8 @@ class Restorer:
                 self._lost_segment(asked.ref.first_path, asked.ref.last_path, fault)
                 continue
             for entry in segment.entries:
-                if is_within(entry.path, self._path) and self._in_order(entry):
+                # With everything asked for, a path that is not even absolute shall be named, not passed over.
+                if (self._path == ROOT or is_within(entry.path, self._path)) and self._in_order(entry):
                     yield from self._steps_of(entry, segment.chunks, asked.ref.block_id)
 
     def _steps_of(self, entry: Entry, chunks: list[ChunkRef], block: bytes) -> Iterator[_Step]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.stage import World, make_world, quick_key
+from tests.end_to_end.stage import RING, World, make_world, quick_key
 from tests.gateway.fixtures import RunningGateway, gateway_factory, running_gateway
 
 __all__ = ["gateway_factory", "running_gateway"]
@@ -15,6 +15,7 @@ __all__ = ["gateway_factory", "running_gateway"]
 @pytest.fixture
 def world(running_gateway: RunningGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """A vault whose kit is in `world.kit_directory`, and a gateway that serves it."""
+    RING.start_again()
     monkeypatch.setattr("agents.keys.rsa.generate", lambda bits=3072: quick_key())
     directory = tmp_path / "world"
     directory.mkdir()

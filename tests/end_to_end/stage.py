@@ -1,6 +1,6 @@
 """A whole small world: a kit, a tenant, a vault, a real gateway, and agents with homes of their own.
 
-Commands run in this process through `agents.cli.run`, so that a test sees exit code, standard output and standard error;
+Commands run in this process through `agents.cli.run`, so that a test sees exit code, output and errors;
 only RSA keys come from a faster maker.
 """
 
@@ -26,10 +26,30 @@ from agents.keys.rsa import PrivateKey, load_private
 PASSPHRASE = "six words are enough for a test"
 
 
+class KeyRing:
+    """RSA keys by number, made once per run by the faster library; each test starts again at the first."""
+
+    def __init__(self) -> None:
+        self._made: list[PrivateKey] = []
+        self._next = 0
+
+    def start_again(self) -> None:
+        self._next = 0
+
+    def take(self) -> PrivateKey:
+        if self._next == len(self._made):
+            made = rsa.generate_private_key(65537, 3072)
+            self._made.append(load_private(made.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())))
+        self._next += 1
+        return self._made[self._next - 1]
+
+
+RING = KeyRing()
+
+
 def quick_key() -> PrivateKey:
-    """A fresh RSA key, made by the faster library."""
-    made = rsa.generate_private_key(65537, 3072)
-    return load_private(made.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()))
+    """An RSA key that nobody else in this test has."""
+    return RING.take()
 
 
 @dataclass(frozen=True)
