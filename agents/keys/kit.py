@@ -83,6 +83,38 @@ def open_kit(directory: Path, passphrase: str) -> Kit:
         raise KitDamaged(f"The kit's files do not belong together. {fault.what}") from None
 
 
+def rebuild_kit(
+    directory: Path, passphrase: str, name: str, *, keys: Path, registration: bytes, rounds: int = ROUNDS
+) -> Kit:
+    """Make a whole kit again from its two key files (typed from paper, say) and the vault's registration.
+
+    ``keys``: the directory that holds `recovery-key.pem` and `signing-key.pem`. ``registration``: the content of
+    `vault-registration.json`; the platform and every target keep what it says, and it proves itself under the signing
+    key. KeyFault or WrongPassphrase for a key file, KitFault when registration and keys are not of one vault.
+    """
+    _check_request(passphrase, name)
+    recovery, signing = (
+        load_private(kit_files.read_key_file(Path(keys), file), passphrase) for file in kit_files.KEY_FILES
+    )
+    try:
+        record, wrapped = _parse_registration(registration)
+        kit = _kit(name, recovery, signing, record, wrapped)
+    except (KeyFault, VaultRecordFault) as fault:
+        raise KitFault(f"These keys and this registration do not belong to one vault. {fault.what}") from None
+    kit_files.prepare_directory(Path(directory))
+    kit_files.write_kit(Path(directory), _contents(kit, passphrase, rounds))
+    return kit
+
+
+def _parse_registration(data: bytes) -> tuple[bytes, tuple[bytes, ...]]:
+    try:
+        raw = json.loads(data)
+        wrapped = tuple(base64.b64decode(item, validate=True) for item in raw["wrapped_secrets"])
+        return base64.b64decode(raw["record"], validate=True), wrapped
+    except (ValueError, KeyError, TypeError):
+        raise KitFault("The vault's registration is damaged.", "Take it from the platform again.") from None
+
+
 def _check_request(passphrase: str, name: str) -> None:
     if not passphrase:
         raise KitFault("A kit needs a passphrase.", "Without one, whoever finds the kit could open every snapshot.")

@@ -100,6 +100,14 @@ def read_kit(directory: Path) -> tuple[bytes, dict[str, bytes]]:
     return manifest, files
 
 
+def read_key_file(directory: Path, name: str) -> bytes:
+    """Return one key file outside a whole kit; KitFault when it is not there."""
+    content = _read(directory / name)
+    if content is None:
+        raise KitFault(f"{name} is not in {directory}.")
+    return content
+
+
 def _read(path: Path) -> bytes | None:
     try:
         with path.open("rb") as stream:

@@ -17,8 +17,8 @@ import pytest
 from agents.errors import ExitCode
 from agents.keys import kit_files
 from agents.keys.enrollment_key import EnrollmentKey
-from agents.keys.faults import KitDamaged, KitFault, WrongPassphrase
-from agents.keys.kit import Kit, create_kit, open_kit
+from agents.keys.faults import KeyFault, KitDamaged, KitFault, WrongPassphrase
+from agents.keys.kit import Kit, create_kit, open_kit, rebuild_kit
 from agents.keys.passphrases import entropy_bits, generate_passphrase, word_list
 from agents.keys.rsa import load_private
 from agents.keys.vault_record import open_vault_record
@@ -357,6 +357,33 @@ def test_the_paper_alone_is_enough_to_have_both_keys_again(kit: Path) -> None:
     blocks = [block for block in Page((kit / "recovery-kit.html").read_text()).blocks if "BEGIN" in block]
     keys = [load_private(block.encode(), PASSPHRASE).public for block in blocks]
     assert keys == [private_key("opening").public, private_key("signing").public]
+
+
+def test_a_whole_kit_is_made_again_from_paper_and_registration(kit: Path, tmp_path: Path) -> None:
+    typed = tmp_path / "typed"
+    typed.mkdir()
+    blocks = [block for block in Page((kit / "recovery-kit.html").read_text()).blocks if "BEGIN" in block]
+    for name, block in zip(("recovery-key.pem", "signing-key.pem"), blocks, strict=True):
+        (typed / name).write_text(block)
+    registration = (kit / "vault-registration.json").read_bytes()
+    again = rebuild_kit(tmp_path / "again", PASSPHRASE, NAME, keys=typed, registration=registration, rounds=500)
+    first = open_kit(kit, PASSPHRASE)
+    assert open_kit(tmp_path / "again", PASSPHRASE).vault_record == again.vault_record == first.vault_record
+    assert again.enrollment == first.enrollment
+
+
+def test_keys_and_registration_of_different_vaults_make_no_kit(kit: Path, tmp_path: Path) -> None:
+    other = create_kit(
+        tmp_path / "other", PASSPHRASE, NAME, opening=private_key("evil"), signing=private_key("signing"), rounds=500
+    )
+    for registration, fault in ((other.registration(), "one vault"), (b"{}", "damaged"), (b"[", "damaged")):
+        with pytest.raises(KitFault, match=fault):
+            rebuild_kit(tmp_path / "again", PASSPHRASE, NAME, keys=kit, registration=registration, rounds=500)
+    with pytest.raises(WrongPassphrase):
+        rebuild_kit(tmp_path / "again", "wrong", NAME, keys=kit, registration=other.registration(), rounds=500)
+    with pytest.raises((KitFault, KeyFault), match="not in"):
+        rebuild_kit(tmp_path / "again", PASSPHRASE, NAME, keys=tmp_path, registration=b"{}", rounds=500)
+    assert not (tmp_path / "again").exists()
 
 
 def test_a_generated_passphrase_has_six_words_of_the_list() -> None:
