@@ -20,6 +20,8 @@ from backup_platform.embedded.errors import HomeUnusable
 from backup_platform.embedded.platform_processes import MANAGE
 
 STEPS = 7
+# Everything below the source, also what a backup leaves out unless asked: the comparison knows no exclusions.
+BACKUP_OPTIONS = ["--no-default-exclusions", "--json", "--wait"]
 # Directories of a system that are there everywhere, of a modest size, and not written to while we read them.
 USUAL_SOURCES = ("/usr/share/perl", "/usr/share/zoneinfo", "/usr/share/doc")
 
@@ -98,7 +100,7 @@ class Demonstration:
             "Files are cut into chunks, compressed and encrypted here, then sent. 'Verified' means that the platform"
             " read back every byte from its disk and found it intact.",
         ) as lines:
-            summary = last_object(self.agent(lines, ["backup", str(self.source), "--json", "--wait"]))
+            summary = last_object(self.agent(lines, ["backup", str(self.source), *BACKUP_OPTIONS]))
             lines.append(
                 f"{summary.get('files_new', 0):,} files, {megabytes(summary.get('bytes_read', 0))} read,"
                 f" {megabytes(summary.get('bytes_sent', 0))} sent after dedup and compression"
@@ -111,7 +113,7 @@ class Demonstration:
             "Backing up the same tree again",
             "Unchanged files are not even opened, and what is stored is not sent twice.",
         ) as lines:
-            summary = last_object(self.agent(lines, ["backup", str(self.source), "--json", "--wait"]))
+            summary = last_object(self.agent(lines, ["backup", str(self.source), *BACKUP_OPTIONS]))
             lines.append(
                 f"{summary.get('files_unmodified', 0):,} files unchanged,"
                 f" {megabytes(summary.get('bytes_read', 0))} read, {megabytes(summary.get('bytes_sent', 0))} sent"
@@ -123,7 +125,9 @@ class Demonstration:
         with self.teller.step(
             "Restoring it elsewhere", "A backup is worth what comes back. Every chunk is opened and checked again."
         ) as lines:
-            self.agent(lines, ["restore", "latest", "--target", str(self.restored), "--json"])
+            # Root is asked whether setuid programs shall come back as such; a comparison wants everything back.
+            more = ["--keep-setuid"] if os.geteuid() == 0 else []
+            self.agent(lines, ["restore", "latest", "--target", str(self.restored), *more, "--json"])
             lines.append(f"restored below {self.restored}")
 
     def compare(self) -> Comparison:
