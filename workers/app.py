@@ -1,7 +1,10 @@
 """The Celery application. Start it with
 
-celery -A workers.app worker --queues control,verify,tier,restore,notify --without-gossip --without-mingle
+REMAP_SIGTERM=SIGQUIT celery -A workers.app worker --queues control,verify,tier,restore,notify \\
+    --without-gossip --without-mingle
 celery -A workers.app beat
+
+(The remapped stop signal means: hand back what cannot be finished within half a minute.)
 """
 
 from __future__ import annotations
@@ -12,7 +15,6 @@ from celery import Celery
 from kombu.entity import Queue
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "backup_platform.settings.embedded")
-os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")  # the stop signal means: hand back what is not done, soon
 
 QUEUES = ("control", "verify", "tier", "restore", "notify")
 
