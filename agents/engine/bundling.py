@@ -17,10 +17,11 @@ from agents.engine.slots import Slot
 KIB = 1024
 #: Files below this are bundled, all others are chunked.
 SMALL_FILE = 256 * KIB
-SMALLEST = 512 * KIB
+#: Little beside FURTHER: what ends within it is passed over, and two trees that differ would take long to agree again.
+SMALLEST = 256 * KIB
 #: What a bundle grows beyond SMALLEST on average.
-FURTHER = 512 * KIB
-LARGEST = 2048 * KIB
+FURTHER = 768 * KIB
+LARGEST = 3072 * KIB
 MOST_FILES = 4096
 #: Segments wait for the bundles that they name; this bounds how many wait for one.
 MOST_SEGMENTS = 16

@@ -50,12 +50,13 @@ class Exclusions:
 
     def excludes(self, path: bytes, *, directory: bool) -> bool:
         """Whether a pattern leaves `path` out."""
+        # Only the whole path: what lies in a directory is left out by not entering it, and a source there is entered.
         text = os.fsdecode(path[1:]) + ("/" if directory else "")
-        if self._any is None or not self._any.match(text):
+        if self._any is None or not self._any.fullmatch(text):
             return False
         if self._only_out:
             return True
-        return next((include for regex, include in self._each if regex.match(text)), False)
+        return next((include for regex, include in self._each if regex.fullmatch(text)), False)
 
     def described(self) -> list[str]:
         """For the root: what was left out, in the user's words."""

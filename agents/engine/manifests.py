@@ -33,8 +33,9 @@ from protocol.stored.roots import SegmentRef
 #: Weights, about the bytes of the encoded segment.
 ENTRY_WEIGHT = 96
 EXTENT_WEIGHT = 72
-SMALLEST = 64 * 1024
-FURTHER = 64 * 1024
+#: Little beside FURTHER, as with bundles.
+SMALLEST = 16 * 1024
+FURTHER = 112 * 1024
 LARGEST = 512 * 1024
 #: Keeps encoding in one piece and reading one directory cheap even for the shortest of paths.
 MOST_ENTRIES = 8192

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from blake3 import blake3
 
@@ -28,8 +28,11 @@ from protocol.stored.chunks import MAX_CHUNK_PLAIN
 BUDGET = 32 * 1024 * 1024
 #: What an item counts at least, so that a flood of tiny ones is bounded too.
 LEAST_COST = 4096
-#: Ids in one question unless workers run out of other work before.
+#: A question is asked at so many ids, at so much plaintext that waits for its answer, or after so many idle seconds:
+#: each one costs the server a query, and a chunk that waits costs nothing while there is other work.
 QUESTION = 256
+QUESTION_BYTES = BUDGET // 4
+QUESTION_SECONDS = 0.005
 #: Ids remembered as dealt with in this run. Forgetting costs one more question.
 REMEMBERED = 100_000
 #: A wait looks for faults at least this often (seconds).
@@ -75,6 +78,7 @@ class Pipeline:
         self._waiting = 0
         self._fault: BaseException | None = None
         self._questions: list[_Item] = []
+        self._questions_cost = 0
         self._dealt_with: set[bytes] = set()
         self.bytes_sent = 0
         self.chunks_sent = 0
@@ -142,18 +146,28 @@ class Pipeline:
 
     def _work(self) -> None:
         try:
-            while (item := self._queue.get()) is not None:
+            while (item := self._next()) is not None:
                 if self._fault is not None:
                     continue
                 if item.known:
                     self._seal(item)
                 else:
                     self._identify(item)
-                # Nothing else to do at the moment: what has gathered is worth a question now.
-                if self._questions and self._queue.empty():
-                    self._ask()
         except BaseException as fault:  # noqa: BLE001 - whatever it is, the reader raises it
             self._fail(fault)
+
+    def _next(self) -> _Item | None:
+        """The next item; while there is none, what has gathered is asked about."""
+        while True:
+            if not self._questions:
+                return self._queue.get()
+            # When the reader waits, nothing more will gather.
+            patience = 0.0 if self._waiting else QUESTION_SECONDS
+            try:
+                return self._queue.get(timeout=patience)
+            except Empty:
+                if self._fault is None:
+                    self._ask()
 
     def _identify(self, item: _Item) -> None:
         parts = item.parts
@@ -171,7 +185,8 @@ class Pipeline:
                     self._dealt_with.clear()
                 self._dealt_with.add(slot.id)
                 self._questions.append(item)
-            due = len(self._questions) >= QUESTION
+                self._questions_cost += item.cost
+            due = len(self._questions) >= QUESTION or self._questions_cost >= QUESTION_BYTES
         if repeated:
             self._done(item)
         if due:
@@ -179,7 +194,7 @@ class Pipeline:
 
     def _ask(self) -> None:
         with self._change:
-            items, self._questions = self._questions, []
+            items, self._questions, self._questions_cost = self._questions, [], 0
         if items:
             future = self._link.ask([item.slot.id for item in items])
             future.add_done_callback(lambda answer: self._answered(items, answer))
