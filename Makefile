@@ -23,7 +23,7 @@ $(READY): $(LOCK)
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV) \
 	  || { echo "Could not make $(VENV). On Debian and Ubuntu the venv module is a package of its own: apt install python3-venv"; exit 1; }
 	@echo "Installing the packages of $(LOCK) into $(VENV) (about a minute the first time)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r $(LOCK)
 	@touch $(READY)
 
 lock: setup ## Compile requirements/*.in into locked *.txt with hashes (needs uv: pip install uv)
