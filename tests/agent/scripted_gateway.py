@@ -133,7 +133,7 @@ class Peer:
         self.socket = secured
         self.gateway = gateway
         self.connection = Connection(Role.GATEWAY)
-        self.puts: list[bytes] = []
+        self.greeted = threading.Event()
 
     def next(self) -> Event:
         """The agent's next message; PINGs are answered on the way."""
@@ -165,6 +165,7 @@ class Peer:
         """HELLO and WELCOME, as an honest gateway unless told otherwise."""
         _, event = self.expect(messages.Hello)
         self.send(welcome(**changes), event.request)
+        self.greeted.set()
 
     def begin(self, **changes: Any) -> messages.Begin:
         asked, event = self.expect(messages.Begin)

@@ -1,0 +1,136 @@
+"""The command as scripts meet it: exit codes, JSON, one clear sentence, and never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.agent.scripted_gateway import make_home, scripted
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def strongroom(*arguments: str, home: Path, **options) -> subprocess.CompletedProcess[str]:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(REPOSITORY),
+        "STRONGROOM_AGENT_HOME": str(home),
+        "LC_ALL": "C",
+        **options.pop("env", {}),
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "agents", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        stdin=options.pop("stdin", subprocess.DEVNULL),
+        **options,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["nonsense"], 2, "No such command"),
+        (["backup"], 2, "Missing argument"),
+        (["backup", "--nonsense", "/"], 2, "--nonsense"),
+        (["backup", "/nowhere/at/all"], 2, "None of the paths exists"),
+        (["backup", "/etc/hostname", "--exclude-file", "/nowhere"], 2, "cannot be read"),
+        (["backup", "/etc/hostname"], 4, "not enrolled"),
+        (["snapshots"], 4, "not enrolled"),
+        (["snapshots", "--machine", "other"], 2, "kit"),
+        (["restore", "latest"], 2, "--target"),
+        (["restore", "latest:relative", "--target", "t"], 2, "not absolute"),
+        (["restore", "latest:/a/../b", "--target", "t"], 2, "'..'"),
+        (["restore", ":/a", "--target", "t"], 2, "before the colon"),
+        (["status"], 4, "not enrolled"),
+        (["doctor"], 4, "not enrolled"),
+        (["enroll"], 2, "no terminal"),
+        (["enroll", "https://example.org"], 2, "strongroom://"),
+        (["enroll", "-"], 2, "strongroom://"),
+        (["vault", "create"], 2, "--out"),
+        (["vault", "create", "--out", "kit"], 2, "no terminal to ask"),
+    ],
+)
+def test_every_fault_is_a_code_and_a_sentence(tmp_path: Path, arguments: list[str], code: int, says: str):
+    said = strongroom(*arguments, home=tmp_path / "agent", cwd=tmp_path)
+    assert said.returncode == code, said
+    assert says in said.stderr + said.stdout
+    assert "Traceback" not in said.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_errors_are_json_on_standard_error_when_asked(tmp_path: Path):
+    said = strongroom("snapshots", "--json", home=tmp_path / "agent")
+    fault = json.loads(said.stderr.splitlines()[-1])
+    assert (fault["message_type"], fault["code"], said.returncode) == ("exit_error", 4, 4)
+    assert said.stdout == ""
+
+
+def test_help_and_version_load_neither_keys_nor_sockets(tmp_path: Path):
+    program = (
+        "import sys, agents.cli\n"
+        "code = agents.cli.run(['--help'])\n"
+        "heavy = {'ssl', 'socket', 'sqlite3', 'cryptography', 'Crypto', 'msgspec', 'blake3', 'rich', 'asyncio'}\n"
+        "print(code, sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "0 []", done
+    assert "Exit codes" in done.stdout
+    assert strongroom("--version", home=tmp_path).stdout.startswith("strongroom")
+
+
+def test_gateway_that_is_away_is_code_5(tmp_path: Path):
+    make_home(tmp_path / "agent", 1)
+    said = strongroom("backup", "/etc/hostname", "--retry-for", "0", home=tmp_path / "agent")
+    assert said.returncode == 5
+    assert "Nothing listens at 127.0.0.1:1" in said.stderr
+
+
+def test_interrupt_is_code_130_and_says_no_traceback(tmp_path: Path):
+    with scripted(tmp_path, lambda peer: (peer.welcome(), peer.wait_for_end())) as (gateway, home):
+        child = subprocess.Popen(
+            [sys.executable, "-m", "agents", "snapshots"],
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "STRONGROOM_AGENT_HOME": str(home.path)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for peer in wait_for_peers(gateway):
+            peer.greeted.wait(20)
+        child.send_signal(signal.SIGTERM)
+        _, err = child.communicate(timeout=20)
+    assert child.returncode == 130
+    assert "Traceback" not in err
+
+
+def wait_for_peers(gateway):
+    import time
+
+    deadline = time.monotonic() + 20
+    while not gateway.peers and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return gateway.peers
+
+
+def test_vault_create_makes_a_kit_warns_and_refuses_to_overwrite(tmp_path: Path):
+    out = tmp_path / "kit"
+    said = strongroom("vault", "create", "--out", str(out), "--generate", "--json", home=tmp_path / "agent")
+    assert said.returncode == 0, said
+    summary = json.loads(said.stdout.splitlines()[-1])
+    assert summary["message_type"] == "summary"
+    assert len(summary["passphrase"].split()) == 6 or summary["passphrase"].count("-") == 5
+    assert "loses the data" in said.stderr
+    assert (out / "vault-registration.json").exists()
+    assert oct(out.stat().st_mode & 0o777) == "0o700"
+    env = {"STRONGROOM_PASSPHRASE": "x y z"}
+    again = strongroom("vault", "create", "--out", str(out), home=tmp_path / "agent", env=env)
+    assert again.returncode == 1
+    empty = strongroom("vault", "create", "--out", "k", home=tmp_path, env={"STRONGROOM_PASSPHRASE": ""})
+    assert empty.returncode == 2
