@@ -10,7 +10,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
-from backup_platform.catalog import arrivals, deduplication, present, stores
+from backup_platform.catalog import arrivals, completion, deduplication, present, scrubbing, stores
 from backup_platform.catalog.errors import RecordUnavailable
 from backup_platform.catalog.models import Pack, Session, Snapshot, Wanted
 from backup_platform.catalog.reading import PackReader
@@ -307,3 +307,25 @@ def test_every_step_done_twice_changes_nothing(backup, vault):
     assert state_of(committed) == "verified"
     assert Vault.objects.get().next_number == 4
     assert Snapshot.objects.count() == Session.objects.count() == 1
+
+
+def test_damage_found_while_a_snapshot_is_being_completed_is_not_overlooked(backup, vault, monkeypatch):
+    data = contents(3)
+    committed = backup.run(data)
+    pack = Pack.objects.get()
+    verify_pack(pack.pk)
+    deduplication.deduplicate_pack(pack.pk)
+    real = completion.check_snapshot_objects
+
+    def meanwhile(snapshot: Snapshot) -> str:
+        spoil_record(pack, data[1])
+        scrubbing.scrub_all()
+        return real(snapshot)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(completion, "check_snapshot_objects", meanwhile)
+        patched.setattr(scrubbing, "check_snapshot_objects", real)
+        assert completion.complete_snapshot(committed.snapshot) is completion.Outcome.WAITING
+    assert state_of(committed) != "verified"
+    run_jobs()
+    assert state_of(committed) == "damaged"

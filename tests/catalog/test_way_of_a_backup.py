@@ -231,6 +231,12 @@ def test_a_condemned_chunk_is_revived_by_the_commit_that_needs_it(backup, machin
     assert present.missing_ids(vault.number, [digest(c) for c in data]) == set()
 
 
+def test_the_application_role_has_all_the_rights_that_a_backup_needs(application_role, backup):
+    committed = backup.run(contents(2))
+    run_jobs()
+    assert state_of(committed) == "verified"
+
+
 def test_every_job_of_a_backup_ends_well(backup):
     backup.run(contents(3))
     run_jobs()
