@@ -10,22 +10,22 @@ from backup_platform.console import showing
 from backup_platform.console.model_admin import MACHINE_FILTER, TENANT_FILTER, VAULT_FILTER, TenantModelAdmin
 
 SNAPSHOT_COLOURS = {
-    SnapshotState.VERIFIED: "success",
-    SnapshotState.RECEIVED: "info",
-    SnapshotState.DAMAGED: "danger",
-    SnapshotState.EXPIRED: "default",
+    SnapshotState.VERIFIED.label: "success",
+    SnapshotState.RECEIVED.label: "info",
+    SnapshotState.DAMAGED.label: "danger",
+    SnapshotState.EXPIRED.label: "default",
 }
 SESSION_COLOURS = {
-    SessionState.OPEN: "info",
-    SessionState.COMMITTED: "success",
-    SessionState.ENDED: "default",
-    SessionState.ABANDONED: "warning",
+    SessionState.OPEN.label: "info",
+    SessionState.COMMITTED.label: "success",
+    SessionState.ENDED.label: "default",
+    SessionState.ABANDONED.label: "warning",
 }
 PACK_COLOURS = {
-    PackState.OPEN: "info",
-    PackState.SEALED: "info",
-    PackState.VERIFIED: "success",
-    PackState.DAMAGED: "danger",
+    PackState.OPEN.label: "info",
+    PackState.SEALED.label: "info",
+    PackState.VERIFIED.label: "success",
+    PackState.DAMAGED.label: "danger",
 }
 
 
@@ -39,7 +39,8 @@ class SnapshotAdmin(TenantModelAdmin):
     search_fields = ["machine__name"]
     list_select_related = ["machine", "tenant"]
     fieldsets = [
-        (None, {"fields": ["machine", "state_shown", "fault", "received_shown", "machine_time", "verified_shown"]}),
+        (None, {"fields": ["machine", "state_shown", "fault", "received_shown", "machine_time_shown",
+                           "verified_shown"]}),
         ("Content", {"fields": ["size_shown", "files_shown", "errors_shown", "sent_shown", "stored_shown",
                                 "dedup_shown", "duration_shown"]}),
         ("Identity", {"fields": ["id_shown", "sequence", "vault", "tenant", "root_shown"]}),
@@ -51,11 +52,15 @@ class SnapshotAdmin(TenantModelAdmin):
 
     @display(description="State", ordering="state", label=SNAPSHOT_COLOURS)
     def state_shown(self, snapshot):
-        return SnapshotState(snapshot.state), snapshot.get_state_display()
+        return snapshot.get_state_display()
 
     @display(description="Received", ordering="received_at")
     def received_shown(self, snapshot):
         return showing.moment(snapshot.received_at)
+
+    @display(description="The machine's own time")
+    def machine_time_shown(self, snapshot):
+        return f"{snapshot.machine_time:%Y-%m-%d %H:%M:%S} UTC"
 
     @display(description="Verified")
     def verified_shown(self, snapshot):
@@ -111,7 +116,7 @@ class SessionAdmin(TenantModelAdmin):
 
     @display(description="State", ordering="state", label=SESSION_COLOURS)
     def state_shown(self, session):
-        return SessionState(session.state), session.get_state_display()
+        return session.get_state_display()
 
     @display(description="Begun", ordering="begun_at")
     def begun_shown(self, session):
@@ -144,7 +149,7 @@ class PackAdmin(TenantModelAdmin):
 
     @display(description="State", ordering="state", label=PACK_COLOURS)
     def state_shown(self, pack):
-        return PackState(pack.state), pack.get_state_display()
+        return pack.get_state_display()
 
     @display(description="Size", ordering="bytes")
     def size_shown(self, pack):

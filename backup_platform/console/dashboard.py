@@ -67,17 +67,19 @@ ICONS = {"good": "verified_user", "busy": "cloud_upload", "warning": "schedule",
 
 def fill_dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Unfold's callback for the admin's first page."""
-    if actor_of(request) is None:
+    actor = actor_of(request)
+    if actor is None:
         return context
     facts, worker = gather_facts(), check_worker()
     context.update(
         verdict=judge(facts, worker_at_work=worker.ok),
         worker=worker,
+        everything=actor.tenant is None,
         tiles=make_tiles(request, facts),
         snapshots=_snapshots(),
         machines=_machines(),
         sessions=_sessions(),
-        jobs=_jobs(request),
+        jobs=_jobs(),
         first_steps=facts.machines == 0 and facts.revoked == 0,
     )
     return context
@@ -172,5 +174,5 @@ def _sessions() -> list[Session]:
     return list(running.order_by("-last_seen_at")[:SHOWN])
 
 
-def _jobs(request: HttpRequest) -> list[Job]:
+def _jobs() -> list[Job]:
     return list(Job.objects.filter(state__in=UNFINISHED).select_related("tenant").order_by("created_at")[:SHOWN])

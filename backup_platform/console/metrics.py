@@ -74,7 +74,7 @@ def _counts() -> Iterator[Metric]:
         ("jobs", "Jobs by state.", Job, JobState.values),
     )
     for name, text, model, states in families:
-        found = dict(model.objects.order_by().values_list("state").annotate(Count("pk")))  # type: ignore[attr-defined]
+        found = dict(model.objects.order_by().values_list("state").annotate(Count("pk")))
         family = GaugeMetricFamily(f"strongroom_{name}", text, labels=["state"])
         for state in states:
             family.add_metric([state], found.get(state, 0))

@@ -13,7 +13,7 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
-from unfold.paginator import InfinitePaginator
+from unfold.paginator import InfinitePaginator as UnfoldPaginator
 
 from backup_platform.console.site import actor_of
 from backup_platform.tenants.access import may
@@ -30,8 +30,8 @@ MAX_PAGE = 2000
 """Pages beyond this would make the database count past a hundred thousand rows; filters lead there faster."""
 
 
-class BoundedPaginator(InfinitePaginator):
-    """Pages without COUNT(*), and an end to how deep they go."""
+class InfinitePaginator(UnfoldPaginator):
+    """Pages without COUNT(*), and an end to how deep they go. Unfold's templates know it by its name."""
 
     def validate_number(self, number: Any) -> int:
         """The page number, cut at `MAX_PAGE`."""
@@ -47,7 +47,7 @@ class StrongroomModelAdmin(ModelAdmin):
     list_fullwidth = True
     list_filter_submit = True
     save_on_top = False
-    actions = None
+    actions: Any = None  # Django adds "delete selected" to an empty list; None means none at all
     # What people may do at all, before their role is asked. Most rows are made by agents and workers.
     allowed: frozenset[Action] = frozenset({"view"})
 
@@ -107,7 +107,7 @@ class TenantModelAdmin(StrongroomModelAdmin):
     """A page over rows of tenants: in the request's scope, and nowhere without one."""
 
     # Rows of tenants are many: no page counts them all.
-    paginator = BoundedPaginator
+    paginator = InfinitePaginator
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """The scope's rows. Raises ScopeError when nobody opened a scope, and for a model that has none."""

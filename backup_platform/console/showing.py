@@ -83,4 +83,7 @@ def ratio(whole: Any, part: Any) -> str:
     """How many times smaller `part` is: 3.2×."""
     if not isinstance(whole, int | float) or not isinstance(part, int | float) or part <= 0 or whole <= 0:
         return NOTHING
-    return f"{whole / part:.1f}×" if whole / part < 1000 else "over 1,000×"
+    times = whole / part
+    if times >= 1000:
+        return "over 1,000×"
+    return f"{times:.1f}×" if times < 10 else f"{times:.0f}×"

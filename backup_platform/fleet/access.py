@@ -15,7 +15,8 @@ def authenticate(spki_sha256: bytes) -> Machine:
     restore, so that a revocation counts at once. Raises `MachineUnknown`, `MachineRevoked`.
     """
     with without_tenant_scope("the key says which machine, and so which tenant, is calling"):
-        machine = Machine.objects.select_related("vault", "tenant").filter(identity_hash=spki_sha256).first()
+        found = Machine.objects.select_related("vault", "tenant").filter(identity_hash=spki_sha256)
+        machine: Machine | None = found.first()
     if machine is None:
         raise MachineUnknown
     if machine.state != MachineState.ACTIVE:

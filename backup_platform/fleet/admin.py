@@ -38,7 +38,7 @@ class MachineAdmin(TenantModelAdmin):
     list_select_related = ["tenant", "vault"]
     actions_detail = ["revoke"]
     fieldsets = [
-        (None, {"fields": ["name", "presence", "tenant", "vault", "rights"]}),
+        (None, {"fields": ["name", "presence_text", "tenant", "vault", "rights", "last_snapshot", "last_state"]}),
         ("What it says of itself", {"fields": ["facts_shown"]}),
         ("Times", {"fields": ["enrolled_shown", "seen_shown", "certificate_shown", "revoked_shown"]}),
         ("Keys", {"fields": ["identity_shown", "record_shown"]}),
@@ -93,6 +93,11 @@ class MachineAdmin(TenantModelAdmin):
         seen = machine.last_seen_at
         return "online" if seen and timezone.now() - seen < showing.ONLINE else ("away", f"seen {showing.ago(seen)}")
 
+    @display(description="Presence")
+    def presence_text(self, machine):
+        shown = self.presence(machine)
+        return shown if isinstance(shown, str) else shown[1]
+
     @display(description="System")
     def system(self, machine):
         return machine.facts.get("os") or showing.NOTHING
@@ -107,7 +112,7 @@ class MachineAdmin(TenantModelAdmin):
 
     @display(description="Rights", ordering="write_only")
     def rights(self, machine):
-        return "write-only" if machine.write_only else "write and read own"
+        return "write-only" if machine.write_only else "reads its own"
 
     @display(description="Facts")
     def facts_shown(self, machine):
@@ -193,7 +198,7 @@ class EnrollmentTokenAdmin(TenantModelAdmin):
 
     @display(description="Rights")
     def rights(self, token):
-        return "write-only" if token.write_only else "write and read own"
+        return "write-only" if token.write_only else "reads its own"
 
     @display(description="Made", ordering="created_at")
     def made_shown(self, token):

@@ -80,6 +80,7 @@ class EnrollmentToken(models.Model):
     class Meta:
         base_manager_name = "objects"
         ordering: ClassVar = ["-created_at"]
+        verbose_name = "enrolment"
 
     def __str__(self) -> str:
         return f"enrolment token of {self.created_at:%Y-%m-%d %H:%M}"

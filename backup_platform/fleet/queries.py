@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db.models import OuterRef, QuerySet, Subquery
 
 from backup_platform.catalog.models import Snapshot
@@ -9,7 +11,7 @@ from backup_platform.catalog.models import Snapshot
 from .models import Machine
 
 
-def with_last_snapshot(machines: QuerySet[Machine]) -> QuerySet[Machine]:
+def with_last_snapshot(machines: QuerySet[Machine]) -> QuerySet[Any]:
     """Machines with `last_received_at` and `last_snapshot_state` of their newest snapshot (None without one)."""
     newest = Snapshot.objects.filter(machine=OuterRef("pk")).order_by("-sequence")
     return machines.annotate(

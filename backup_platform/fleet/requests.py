@@ -53,7 +53,8 @@ def _identity_of(csr: bytes) -> RSAPublicKey:
         raise CsrRefused(f"The certificate request is over {MAX_CSR} bytes.")
     try:
         request = x509.load_der_x509_csr(csr)
-        algorithm, key = request.public_key_algorithm_oid, request.public_key()
+        algorithm = request.public_key_algorithm_oid  # type: ignore[attr-defined]
+        key = request.public_key()
         proven = isinstance(request.signature_hash_algorithm, SIGNATURE_HASHES) and request.is_signature_valid
     except Exception:  # noqa: BLE001 - the parser's faults are many, and all mean the same here
         raise CsrRefused("The certificate request cannot be read (PKCS#10, DER).") from None

@@ -127,7 +127,8 @@ def _insert_with_free_name(wanted: str, values: dict[str, Any]) -> Machine:
             continue
         try:
             with transaction.atomic():
-                return Machine.objects.create(name=name, **values)
+                machine: Machine = Machine.objects.create(name=name, **values)
+                return machine
         except IntegrityError as fault:
             # Another enrolment may have taken the name meanwhile; a key that is known will not become free.
             if "one_machine_name_per_tenant" not in str(fault):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
@@ -43,7 +44,7 @@ def create_token(
         raise ValueError(f"An enrolment lives between a minute and {LONGEST_LIFE.days} days.")
     decode_enrollment_blob(blob)
     with tenant_scope(vault.tenant_id), transaction.atomic():
-        row = _insert(vault, token, blob, uses, timezone.now() + life, write_only, machine_name, actor)
+        row: EnrollmentToken = _insert(vault, token, blob, uses, timezone.now() + life, write_only, machine_name, actor)
         record_audit(
             "enrollment.created",
             actor=actor,
@@ -58,7 +59,7 @@ def create_token(
 
 def _insert(
     vault: Vault, token: bytes, blob: bytes, uses: int, until: datetime, write_only: bool, name: str, actor: str
-) -> EnrollmentToken:
+) -> Any:
     return EnrollmentToken.objects.create(
         tenant_id=vault.tenant_id,
         vault=vault,
@@ -85,4 +86,4 @@ def forget_expired_blobs() -> int:
     """Empty the blobs of tokens whose time is over; how many there were. For the periodic sweep."""
     with without_tenant_scope("expired blobs of every tenant are emptied"):
         expired = EnrollmentToken.objects.filter(expires_at__lte=Now()).exclude(blob=b"")
-        return expired.update(blob=b"", uses_left=0)
+        return int(expired.update(blob=b"", uses_left=0))

@@ -10,10 +10,10 @@ from backup_platform.console.model_admin import TENANT_FILTER, PlatformModelAdmi
 from backup_platform.jobs.models import Job, JobState, WorkerBeat
 
 JOB_COLOURS = {
-    JobState.QUEUED: "default",
-    JobState.RUNNING: "info",
-    JobState.DONE: "success",
-    JobState.FAILED: "danger",
+    JobState.QUEUED.label: "default",
+    JobState.RUNNING.label: "info",
+    JobState.DONE.label: "success",
+    JobState.FAILED.label: "danger",
 }
 
 
@@ -35,7 +35,7 @@ class JobAdmin(TenantModelAdmin):
 
     @display(description="State", ordering="state", label=JOB_COLOURS)
     def state_shown(self, job):
-        return JobState(job.state), job.get_state_display()
+        return job.get_state_display()
 
     @display(description="Made", ordering="created_at")
     def created_shown(self, job):

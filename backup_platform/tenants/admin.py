@@ -16,11 +16,11 @@ from backup_platform.tenants.services import add_member, create_tenant, remove_m
 
 HTTP_FOUND = 302
 ROLE_COLOURS = {
-    Role.ADMIN: "danger",
-    Role.OPERATOR: "warning",
-    Role.RESTORE_OPERATOR: "warning",
-    Role.AUDITOR: "info",
-    Role.VIEWER: "default",
+    Role.ADMIN.label: "danger",
+    Role.OPERATOR.label: "warning",
+    Role.RESTORE_OPERATOR.label: "warning",
+    Role.AUDITOR.label: "info",
+    Role.VIEWER.label: "default",
 }
 
 
@@ -81,7 +81,7 @@ class MemberAdmin(TenantModelAdmin):
 
     @display(description="Role", ordering="role", label=ROLE_COLOURS)
     def role_shown(self, member):
-        return Role(member.role), member.get_role_display()
+        return member.get_role_display()
 
     @display(description="Since", ordering="created_at")
     def created_shown(self, member):
@@ -113,6 +113,14 @@ class UserAdmin(PlatformModelAdmin, DjangoUserAdmin):
         ),
         ("Times", {"fields": ["last_login", "date_joined"]}),
     ]
+
+    def get_form(self, request, obj=None, change=False, **kwargs):
+        """Django's form, with what the two rights mean here."""
+        helps = {
+            "is_staff": "Looks at every tenant. Members of a tenant do not need this to sign in.",
+            "is_superuser": "Also acts: makes tenants and users, revokes machines.",
+        }
+        return super().get_form(request, obj, change=change, help_texts=helps, **kwargs)
 
     # Whoever is given a password by somebody else changes it at the first sign-in.
     add_fieldsets = [(None, {"fields": ["username", "email", "password1", "password2"]})]

@@ -14,7 +14,7 @@ SHOWN_NAMES = 10
 def tenant_named(name: str) -> Tenant:
     """The tenant with this name. Raises `TenantUnknown`, which names some that exist: for operators only."""
     with without_tenant_scope("an operator names the tenant to work on"):
-        tenant = Tenant.objects.filter(name=name).first()
+        tenant: Tenant | None = Tenant.objects.filter(name=name).first()
         if tenant is None:
             raise TenantUnknown(name, list(Tenant.objects.values_list("name", flat=True)[:SHOWN_NAMES]))
     return tenant
@@ -35,4 +35,5 @@ def all_tenants(limit: int = 500) -> list[Tenant]:
 def tenant_with_id(tenant_id: UUID) -> Tenant | None:
     """A tenant by id; None when there is none."""
     with without_tenant_scope("a chosen tenant is looked up"):
-        return Tenant.objects.filter(pk=tenant_id).first()
+        found: Tenant | None = Tenant.objects.filter(pk=tenant_id).first()
+    return found

@@ -77,9 +77,9 @@ class TenantQuerySet(QuerySet[M_co]):
         return super().bulk_update(objs, names, *args, **kwargs)
 
     def _raw_delete(self, using: Any) -> Any:
-        narrowed = self._chain()
+        narrowed: Any = self._chain()  # type: ignore[attr-defined]
         narrowed.query = narrowed.query.scoped()
-        return super(TenantQuerySet, narrowed)._raw_delete(using)  # type: ignore[misc]
+        return super(TenantQuerySet, narrowed)._raw_delete(using)
 
     def _owner_names(self) -> set[str]:
         field = column_of(self.model, tenant_path_of(self.model)[0])

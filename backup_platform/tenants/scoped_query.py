@@ -7,7 +7,7 @@ time (forms, filters), sub-queries, unions, sliced querysets and aggregates alik
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django.db.models import Field, ForeignKey, Model
@@ -36,7 +36,7 @@ class TenantQuery(Query):
     def scoped(self) -> TenantQuery:
         """A clone that is narrowed to the tenant in force. Raises `ScopeError` when there is no scope."""
         tenant_id = current_scope().tenant_id
-        clone = super().clone()
+        clone = cast("TenantQuery", self.clone())
         # The parts of a union are queries of their own and narrow themselves.
         if tenant_id is not None and not clone.combinator:
             assert clone.model is not None

@@ -31,6 +31,7 @@ def create_tenant(name: str, *, actor: str) -> Tenant:
 def add_member(tenant: Tenant, user: User, role: Role, *, actor: str) -> Member:
     """Give a user a role in a tenant, or change it."""
     with tenant_scope(tenant), transaction.atomic():
+        member: Member
         member, _ = Member.objects.update_or_create(user=user, tenant=tenant, defaults={"role": role})
         record_audit(
             "member.set", actor=actor, object=f"user:{user.pk}", tenant=tenant, name=user.get_username(), role=role

@@ -58,7 +58,7 @@ def add_vault(
 
 def _insert(tenant: Tenant, registration: Registration, name: str, operator_made: bool) -> Vault:
     body = registration.signed.body
-    vault = Vault.objects.create(
+    vault: Vault = Vault.objects.create(
         id=registration.vault_id,
         number=_next_number(),
         tenant=tenant,

@@ -36,6 +36,11 @@ def test_signing_in_with_a_password_works(client, worlds):
     )
     assert answer.status_code == 302
     assert "ours-machine" in dashboard(client)
+    client.post("/admin/logout/")
+    with without_tenant_scope("test"):
+        verbs = list(Entry.objects.filter(actor="user ours-admin").order_by("id").values_list("verb", flat=True))
+    assert verbs == ["user.signed_in", "user.signed_out"]
+    assert client.get("/admin/").status_code == 302
 
 
 @pytest.mark.parametrize("address", ["/admin/login/", "/healthz", "/admin/", "/tenant/", "/api/v1/machines/"])
