@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence, Set
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from collections.abc import Sequence, Set
 
-from agents.engine.bundling import KIB
-from agents.engine.cache import Binding, Bundle, Cache, CachedSegment, CacheFault, Layout
+from agents.engine.base import Base, choose_repacked, find_lost, load_base, mark_tainted, next_base
+from agents.engine.cache import Binding, Cache, CacheFault, Layout
 from agents.engine.chunking import PROFILES, Chunker
 from agents.engine.compression import CompressionJudge
 from agents.engine.exclusions import Exclusions
@@ -40,13 +38,6 @@ from protocol.stored.statements import Statement, blocks_hash
 
 #: After the first commit: so often files are read again for chunks that the server lacks.
 ROUNDS = 3
-#: How much of bundles that are mostly unused may be written anew in one run.
-REPACKED = 64 << 20
-REPACKED_SHARE = 20
-#: Ids in one question about everything, and such questions under way at once (both bounded by the protocol).
-ASKED_AT_ONCE = 4096
-QUESTIONS_AT_ONCE = 4
-ANSWER_SECONDS = 600.0
 
 
 def back_up(
@@ -65,15 +56,6 @@ def back_up(
     UsageFault for bad options; `Cancelled` after `cancel` was set. Sources that cannot be read are in the result.
     """
     return _Backup(list(paths), link, home, author, options, progress, cancel or threading.Event()).run()
-
-
-@dataclass(slots=True)
-class _Base:
-    """What a pass may build on."""
-
-    segments: list[CachedSegment] = field(default_factory=list)
-    bundles: dict[bytes, Bundle] = field(default_factory=dict)
-    generation: int = 0
 
 
 class _Backup:
@@ -126,11 +108,11 @@ class _Backup:
         lost: Set[bytes] = begun.wanted | (
             self._lost(base) if base.segments and base.generation != generation else set()
         )
-        repack = self._to_repack(base)
+        repack: Set[bytes] = choose_repacked(base)
         for _ in range(1 + ROUNDS):
             outcome = self._save(base, lost, lost | repack)
             self._link.drain()
-            base = self._next_base(outcome, base, begun.head_sequence + 1)
+            base = self._next_base(outcome, base, begun)
             if self._link.generation != generation:
                 generation = self._link.generation
                 lost = self._lost(base)
@@ -167,97 +149,38 @@ class _Backup:
             return 0
         return layout.generation if layout else 0
 
-    def _base(self) -> _Base:
+    def _base(self) -> Base:
         """What the cache knows; nothing when it is damaged or not to be trusted."""
         if self._options.force_read:
-            return _Base()
+            return Base()
         try:
-            layout = self._cache.layout()
-            if layout is None:
-                return _Base()
-            return _Base(self._cache.segments(layout), layout.bundles, layout.generation)
+            return load_base(self._cache)
         except CacheFault as fault:
             self._cache.discard(str(fault))
-            return _Base()
+            return Base()
 
-    def _lost(self, base: _Base) -> set[bytes]:
-        """Ask about every id that the base needs; return those that the server lacks."""
+    def _lost(self, base: Base) -> set[bytes]:
         try:
-            return self._ask_all(self._needed(base))
+            return find_lost(base, self._cache, self._link)
         except CacheFault as fault:
             self._cache.discard(str(fault))
-            base.segments, base.bundles = [], {}
+            base.clear()
             return set()
-
-    def _needed(self, base: _Base) -> Iterable[bytes]:
-        for segment in base.segments:
-            yield segment.head.ref.chunk_id
-            yield segment.head.ref.block_id
-            yield from self._cache.chunk_ids(segment)
-
-    def _ask_all(self, ids: Iterable[bytes]) -> set[bytes]:
-        lacking: set[bytes] = set()
-        under_way: list[Future[set[bytes]]] = []
-        batch: dict[bytes, None] = {}
-        for each in ids:
-            batch[each] = None
-            if len(batch) == ASKED_AT_ONCE:
-                under_way.append(self._link.ask(list(batch)))
-                batch = {}
-            if len(under_way) == QUESTIONS_AT_ONCE:
-                lacking |= under_way.pop(0).result(ANSWER_SECONDS)
-        if batch:
-            under_way.append(self._link.ask(list(batch)))
-        for answer in under_way:
-            lacking |= answer.result(ANSWER_SECONDS)
-        return lacking
-
-    def _to_repack(self, base: _Base) -> frozenset[bytes]:
-        """Bundles of which less than half is still used, the oldest first, within the run's allowance."""
-        used: dict[bytes, int] = {}
-        total = 0
-        for segment in base.segments:
-            total += segment.counts.bytes
-            for bundle_id, size in segment.head.usage.items():
-                used[bundle_id] = used.get(bundle_id, 0) + size
-        wasteful = [
-            (bundle.born, bundle_id)
-            for bundle_id, bundle in base.bundles.items()
-            if 0 < used.get(bundle_id, 0) * 2 < bundle.length
-        ]
-        allowance = min(REPACKED, max(total // REPACKED_SHARE, 256 * KIB))
-        chosen = set()
-        for _, bundle_id in sorted(wasteful):
-            allowance -= used[bundle_id]
-            if allowance < 0:
-                break
-            chosen.add(bundle_id)
-        return frozenset(chosen)
 
     # --- saving ----------------------------------------------------------------------------------
 
-    def _save(self, base: _Base, lost: Set[bytes], avoid: Set[bytes]) -> Outcome:
+    def _save(self, base: Base, lost: Set[bytes], avoid: Set[bytes]) -> Outcome:
         """One pass; a second one without the cache if it turns out to be damaged on the way."""
         try:
-            self._mark_tainted(base, lost, avoid)
+            mark_tainted(base, self._cache, lost, avoid)
             return self._pass(
                 Previous(self._cache, base.segments, base.bundles) if base.segments else None, lost, avoid
             )
         except CacheFault as fault:
             self._cache.discard(str(fault))
             self._tally.restart()
-            base.segments, base.bundles = [], {}
+            base.clear()
             return self._pass(None, lost, avoid)
-
-    def _mark_tainted(self, base: _Base, lost: Set[bytes], avoid: Set[bytes]) -> None:
-        for segment in base.segments:
-            ref = segment.head.ref
-            segment.tainted = (
-                ref.chunk_id in lost
-                or ref.block_id in lost
-                or not avoid.isdisjoint(segment.head.usage)
-                or (bool(lost) and not lost.isdisjoint(self._cache.chunk_ids(segment)))
-            )
 
     def _pass(self, previous: Previous | None, lost: Set[bytes], avoid: Set[bytes]) -> Outcome:
         scanner = Scanner(
@@ -298,23 +221,14 @@ class _Backup:
             (path + suffix).encode("utf-8", "surrogateescape") for suffix in ("", "-wal", "-shm", "-journal")
         )
 
-    def _next_base(self, outcome: Outcome, base: _Base, sequence: int) -> _Base:
+    def _next_base(self, outcome: Outcome, base: Base, begun: Begun) -> Base:
         if not self._cache.is_usable:
-            return _Base()
-        used = {bundle_id for segment in outcome.segments for bundle_id in segment.head.usage}
-        bundles = {}
-        for bundle_id in used:
-            length = outcome.bundles.get(bundle_id)
-            old = base.bundles.get(bundle_id)
-            if old is not None:
-                bundles[bundle_id] = old
-            elif length is not None:
-                bundles[bundle_id] = Bundle(length, sequence)
-        return _Base(list(outcome.segments), bundles, self._link.generation)
+            return Base()
+        return next_base(outcome, base, begun.head_sequence + 1, self._link.generation)
 
     # --- committing ------------------------------------------------------------------------------
 
-    def _commit(self, begun: Begun, base: _Base, outcome: Outcome) -> tuple[CommitAnswer, Statement]:
+    def _commit(self, begun: Begun, base: Base, outcome: Outcome) -> tuple[CommitAnswer, Statement]:
         author, sequence = self._author, begun.head_sequence + 1
         root = seal_root(
             self._root_body(outcome),

@@ -4,34 +4,32 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import deque
 from collections.abc import Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from blake3 import blake3
 
 from agents.engine.bundling import SMALL_FILE, Bundler
 from agents.engine.cache import Cache, CachedSegment
 from agents.engine.chunking import Chunker
-from agents.engine.compression import MANIFEST, group_of
+from agents.engine.compression import group_of
 from agents.engine.contents import is_untouched, read_small
 from agents.engine.describing import Describer, Key, key_of, trusted_key, type_of
 from agents.engine.faults import Cancelled
 from agents.engine.large_files import LargeFileReader
 from agents.engine.link import FileState
-from agents.engine.manifests import Counts, EncodedSegment, SegmentDraft, SegmentWriter
+from agents.engine.manifests import Counts, SegmentDraft, SegmentWriter
 from agents.engine.opening import open_regular
 from agents.engine.pipeline import Pipeline
 from agents.engine.previous import Known, Previous
 from agents.engine.scanning import Scanner, reason_of
+from agents.engine.segment_queue import SegmentQueue
 from agents.engine.slots import Reference, Slot
 from agents.engine.tally import Tally
 from protocol.stored.manifests import Entry, EntryType
 
 #: A small file that changes while it is read is read so often.
 READS = 3
-#: Segments that wait for their chunks; more than a bundle may keep waiting (bundling.MOST_SEGMENTS).
-MOST_WAITING = 48
 #: Names of hard-linked files remembered, so that each is read once.
 MOST_LINKS = 100_000
 CHANGED_WHILE_READ = "it changed while it was read, and was saved as it was read"
@@ -67,19 +65,6 @@ class Outcome:
     counts: Counts
 
 
-@dataclass(slots=True)
-class _Waiting:
-    """A segment on its way from draft to row."""
-
-    place: int
-    draft: SegmentDraft | None
-    encoded: EncodedSegment | None = None
-    slot: Slot = field(default_factory=Slot)
-
-    def can_advance(self) -> bool:
-        return self.draft.is_ready() if self.draft is not None else bool(self.slot.id)
-
-
 class Saver:
     """Makes one pass. Everything here runs in the reader's thread."""
 
@@ -91,8 +76,7 @@ class Saver:
         self._describer = Describer()
         self._bundler = Bundler(parts.bundle_key, self._submit_bundle)
         self._writer = SegmentWriter(parts.segment_key, self._on_draft)
-        self._segments: list[CachedSegment | None] = []
-        self._waiting: deque[_Waiting] = deque()
+        self._segments = SegmentQueue(parts.pipeline, parts.cache)
         self._bundles: list[Slot] = []
         self._reader = LargeFileReader(parts.pipeline, parts.chunker, parts.cancel)
         self._links: dict[tuple[int, int], tuple[Key, list[Reference], int, bytes]] = {}
@@ -145,7 +129,7 @@ class Saver:
         assert self._previous is not None
         while True:
             segment = self._previous.segment
-            self._segments.append(segment)
+            self._segments.reuse(segment)
             counts = segment.counts
             self._tally.scanned(counts.files, counts.bytes)
             self._tally.file("unmodified", counts.files)
@@ -303,45 +287,19 @@ class Saver:
     def _submit_bundle(self, parts: list[bytes], slot: Slot) -> None:
         self._bundles.append(slot)
         self._pipeline.submit(parts, slot)
-        self._advance()
+        self._segments.advance()
 
     def _on_draft(self, draft: SegmentDraft) -> None:
-        self._waiting.append(_Waiting(len(self._segments), draft))
-        self._segments.append(None)
         self._bundler.segment_ended()
-        self._advance()
-        while len(self._waiting) > MOST_WAITING:
-            self._pipeline.wait_until(self._waiting[0].can_advance)
-            self._advance()
-
-    def _advance(self) -> None:
-        """Bring every waiting segment as far as it can go now."""
-        for waiting in list(self._waiting):
-            if waiting.draft is not None and waiting.draft.is_ready():
-                waiting.encoded = waiting.draft.encode()
-                waiting.draft = None
-                waiting.slot.length = len(waiting.encoded.plain)
-                self._pipeline.submit((waiting.encoded.plain,), waiting.slot, MANIFEST)
-            if waiting.encoded is not None and waiting.slot.id:
-                self._segments[waiting.place] = self._stage(waiting.encoded, waiting.slot)
-                self._waiting.remove(waiting)
-
-    def _stage(self, encoded: EncodedSegment, slot: Slot) -> CachedSegment:
-        block = encoded.block(slot.id)
-        ref = encoded.ref(slot, block)
-        self._pipeline.submit_block(block, ref.block_id)
-        return self._parts.cache.stage(encoded, ref)
+        self._segments.add(draft)
 
     def _finish(self) -> Outcome:
         self._writer.end()
         self._bundler.end()
-        while self._waiting:
-            self._pipeline.wait_until(self._waiting[0].can_advance)
-            self._advance()
+        segments = self._segments.finish()
         self._pipeline.finish()
         self._tally.bytes_read += self._reader.bytes_read
         self._tally.tell()
-        segments = [segment for segment in self._segments if segment is not None]
         counts = Counts()
         for segment in segments:
             counts.add(segment.counts)

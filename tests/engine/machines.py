@@ -11,12 +11,14 @@ from functools import cache
 from pathlib import Path
 
 from blake3 import blake3
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from agents.engine.backing_up import back_up
 from agents.engine.link import Author, BackupOptions, BackupResult
 from agents.engine.paths import path_key
 from agents.engine.sealing import ChunkOpener, open_root
-from agents.keys.rsa import PrivateKey, generate
+from agents.keys.rsa import PrivateKey, load_private
 from protocol.stored.manifests import Entry, EntryType, decode_segment
 from protocol.stored.roots import RootBody
 from tests.engine.memory_link import MemoryLink, Snapshot, Vault
@@ -29,8 +31,9 @@ TICK = 0.03
 
 @cache
 def key(name: str) -> PrivateKey:
-    """A key made once for a run of tests: making one takes a second. `name` only tells them apart."""
-    return generate()
+    """A key made once for a run of tests (by OpenSSL, which is quicker). `name` only tells them apart."""
+    made = rsa.generate_private_key(65537, 3072)
+    return load_private(made.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()))
 
 
 @dataclass(frozen=True)

@@ -423,7 +423,7 @@ def test_backup_fails_after_three_rounds_of_missing_chunks(tmp_path, vault, mach
 
 
 def test_wanted_chunks_are_sent_again_under_the_same_ids(tmp_path, vault, machine):
-    tree = make_tree(tmp_path / "tree", files=2000)
+    tree = make_tree(tmp_path / "tree", files=900)
     settle()
     machine.back_up(tree)
     before = machine.snapshot()

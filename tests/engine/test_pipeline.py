@@ -59,7 +59,7 @@ def test_equal_chunks_are_asked_and_sent_once(link):
 
 
 def test_chunks_that_the_server_has_are_not_sealed(link):
-    h, chunk_id = SEALER.identify(b"known")
+    _, chunk_id = SEALER.identify(b"known")
     link.vault.records[1, chunk_id] = b"there"
     with make(link) as pipeline:
         pipeline.submit((b"known",), Slot())
@@ -107,6 +107,19 @@ def test_plaintext_under_way_is_bounded_while_answers_are_late(link):
     assert pipeline.chunks_sent == 80
 
 
+def submit_many(made: Pipeline) -> None:
+    with made as pipeline:
+        for number in range(1000):
+            pipeline.submit((b"%d" % number * 10_000,), Slot())
+        pipeline.finish()
+
+
+def damage_the_cache(made: Pipeline) -> None:
+    with made as pipeline:
+        pipeline.submit((b"data",), Slot())
+        raise CacheFault("it is damaged")
+
+
 @pytest.mark.parametrize("where", ["ask", "answer", "put", "seal"])
 def test_fault_of_any_thread_is_raised_once_and_stops_everything(link, monkeypatch, where):
     fault = Disconnected("The connection broke.")
@@ -122,19 +135,16 @@ def test_fault_of_any_thread_is_raised_once_and_stops_everything(link, monkeypat
         monkeypatch.setattr(ChunkSealer, "seal", fail)
     else:
         monkeypatch.setattr(link, where, fail)
-    with pytest.raises(Disconnected) as raised, make(link) as pipeline:
-        for number in range(1000):
-            pipeline.submit((b"%d" % number * 10_000,), Slot())
-        pipeline.finish()
+    with pytest.raises(Disconnected) as raised:
+        submit_many(make(link))
     assert raised.value is fault
     assert link._interrupted.is_set()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("sealing-")]
 
 
 def test_fault_of_the_cache_leaves_the_link_usable(link):
-    with pytest.raises(CacheFault), make(link) as pipeline:
-        pipeline.submit((b"data",), Slot())
-        raise CacheFault("it is damaged")
+    with pytest.raises(CacheFault):
+        damage_the_cache(make(link))
     assert not link._interrupted.is_set()
 
 
