@@ -49,21 +49,28 @@ class PeerSession:
         self._identity_hash = identity_hash
         self._beside: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(context.limits.open_questions)
+        self._in_hand = asyncio.Lock()
         self._ordinal = 0
 
     async def run(self) -> None:
         """Handle events until the connection ends; then let go of everything."""
         try:
             while not self.ending and (event := await self.peer.next_event()) is not None:
-                await self._take(event)
+                async with self._in_hand:
+                    await self._take(event)
         except Exception:
             log.exception("a session ended by an unexpected fault", **self.labels())
         finally:
             await self._end()
 
     async def stop(self, reason: str) -> None:
-        """The gateway goes away: finish the request in hand, store what was appended, say goodbye."""
+        """The gateway goes away: wait a little for the request in hand, store what was appended, say goodbye."""
         self.ending = True
+        try:
+            async with asyncio.timeout(self.context.limits.drain_seconds / 3), self._in_hand:
+                pass
+        except TimeoutError:
+            log.info("a request was cut off", **self.labels())
         if self.backup is not None:
             await self.backup.close()
         self.peer.say_goodbye(reason)

@@ -26,6 +26,7 @@ from backup_platform.tenants.scope import tenant_scope
 from protocol.stored.packs import IndexEntry, read_index
 from tests.gateway.agent_peer import digest
 from tests.gateway.faulty_files import EIO, BreakableFileLayer
+from tests.gateway.stage import Stage
 
 
 @dataclass
@@ -52,6 +53,12 @@ class Left:
             return Pack.objects.select_related("vault").get(pk=self.pack.pk)
 
 
+@pytest.fixture
+def stage(db, strongroom_home, tmp_path) -> Stage:
+    """No gateway runs here: one thread, one transaction."""
+    return Stage(tmp_path / "machines")
+
+
 def records_of(payloads: list[bytes]) -> list[Record]:
     return [Record(1, digest(one), digest(one), one) for one in payloads]
 
@@ -62,7 +69,7 @@ def leave(stage, strongroom_home):
     spool = create_spool(spool_root(strongroom_home), FileLayer())
 
     def make(count: int = 4, unacknowledged: int = 0) -> Left:
-        machine, files = stage.machine(f"machine-{uuid4().hex[:4]}"), FileLayer()
+        machine, files = stage.machine("left"), FileLayer()
         payloads = [os.urandom(3000) for _ in range(count)]
         with tenant_scope(stage.vault.tenant_id):
             begun = sessions.begin_session(machine.row, spool.name)

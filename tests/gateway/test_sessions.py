@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from datetime import timedelta
 
 import pytest
 from django.utils import timezone
 
 from backup_platform.catalog.models import Pack, PackState, Session, SessionState
+from backup_platform.gateway import handlers
 from backup_platform.gateway.limits import GatewayLimits
 from backup_platform.tenants.scope import tenant_scope
 from protocol.wire import FailureCode, messages
@@ -210,6 +212,7 @@ def test_gateway_that_stops_says_goodbye_and_seals_what_is_open(gateway_factory,
         agent.put(b"not yet asked for")
         agent.wait_stored(1)
         agent.put(b"on its way")
+        wait_until(lambda: all(peer.connection.puts == 2 for peer in gateway.gateway.peers))
         wait_until(lambda: gateway.gateway.context.received.held == 0)
         gateway.stop()
         with pytest.raises(Closed, match="goodbye"):
@@ -221,6 +224,35 @@ def test_gateway_that_stops_says_goodbye_and_seals_what_is_open(gateway_factory,
         assert session.state == SessionState.OPEN
         assert session.lease_until <= timezone.now()
     assert not list(gateway.spool.glob("*.open"))
+
+
+def test_commit_in_hand_is_answered_before_the_gateway_stops(gateway_factory, stage, monkeypatch):
+    begun, go_on = threading.Event(), threading.Event()
+    commit = handlers.commit
+
+    def slow_commit(*arguments):
+        begun.set()
+        assert go_on.wait(10)
+        return commit(*arguments)
+
+    monkeypatch.setattr(handlers, "commit", slow_commit)
+    gateway, segment = gateway_factory(), contents(2)
+    with AgentPeer(gateway, stage.machine()) as agent:
+        agent.begin()
+        for content in segment:
+            agent.put(content)
+        agent.put(block_of(segment), BLOCK)
+        stopping = threading.Thread(target=lambda: (begun.wait(10), gateway.stop()))
+        stopping.start()
+        threading.Thread(
+            target=lambda: (begun.wait(10), wait_until(agent_is_told_to_stop(gateway)), go_on.set())
+        ).start()
+        assert isinstance(agent.commit(segment), messages.Committed)
+        stopping.join(15)
+
+
+def agent_is_told_to_stop(gateway):
+    return lambda: all(peer.session.ending for peer in gateway.gateway.peers)
 
 
 def test_two_gateways_have_spools_of_their_own(gateway_factory, stage):
