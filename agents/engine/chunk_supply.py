@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from protocol.stored.manifests import ChunkRef
     from protocol.wire import Buffer
 
-AHEAD = 32
-"""Different chunks that are planned and not used yet: about 32 MiB, at the very most 128."""
-BATCH = 8
-"""Chunks asked for in one request: enough to fill the wire, few enough to begin at once."""
+AHEAD = 64
+"""Different chunks that are planned and not used yet: about 64 MiB, at the very most 256."""
+BATCH = 16
+"""Chunks asked for in one request: each request costs the gateway some queries, and four are under way at a time."""
 KEPT_BYTES = 64 << 20
 """Opened chunks that nothing planned needs, kept for what comes later."""
 
