@@ -174,3 +174,14 @@ def test_the_dashboard_finds_what_is_behind(boss, worlds):
     with without_tenant_scope("test"):
         Machine.objects.update(state="revoked")
     assert "have no snapshot" not in dashboard(boss)
+
+
+@pytest.mark.parametrize(("address", "status", "words"), [
+    ("/nothing/", 404, "There is nothing here"),
+    ("/admin/tenants/user/", 403, "You may not do this"),
+])  # fmt: skip
+def test_faults_have_a_page_that_says_what_to_do(member, address, status, words):
+    answer = member.get(address)
+    assert answer.status_code == status
+    assert words in answer.content.decode()
+    assert "Traceback" not in answer.content.decode()
