@@ -258,7 +258,7 @@ class Arriving:
         if pack is None:
             return
         if self.fault is None and not pack.writer.dead and not self._pending.rows:
-            self._packs.park(self.holder.session, pack)
+            self._packs.park(self.holder, pack)
         else:
             self._packs.give_up(pack.row, pack.writer)
 

@@ -14,6 +14,7 @@ import structlog
 from django.db import Error as DatabaseError
 
 from backup_platform.catalog import arrivals
+from backup_platform.catalog.models import Session, SessionState
 from backup_platform.gateway.errors import PackDead, Refusal
 from backup_platform.gateway.file_layer import FileLayer
 from backup_platform.gateway.finishing import UnfinishedPack, finish_pack
@@ -21,6 +22,7 @@ from backup_platform.gateway.limits import GatewayLimits
 from backup_platform.gateway.pack_writer import PackWriter
 from backup_platform.gateway.pools import Pools
 from backup_platform.gateway.spool import OPEN, Spool
+from backup_platform.tenants.scope import without_tenant_scope
 from protocol.wire.errors import FailureCode
 
 log = structlog.get_logger(__name__)
@@ -56,7 +58,7 @@ class OpenPacks:
         self.spool = spool
         self.pools = pools
         self.limits = limits
-        self._parked: dict[UUID, OpenPack] = {}
+        self._parked: dict[UUID, tuple[OpenPack, int]] = {}  # session → pack, and the fence that wrote it
         self._unfinished: list[UnfinishedPack] = []
 
     async def open(self, holder: Holder) -> OpenPack:
@@ -78,12 +80,13 @@ class OpenPacks:
 
     def take(self, session: UUID) -> OpenPack | None:
         """The parked pack of a session, for the connection that goes on with it."""
-        return self._parked.pop(session, None)
+        pack, _ = self._parked.pop(session, (None, 0))
+        return pack
 
-    def park(self, session: UUID, pack: OpenPack) -> None:
+    def park(self, holder: Holder, pack: OpenPack) -> None:
         """Keep a pack whose every record is acknowledged until its session comes back or it is idle too long."""
         pack.quiet_since = asyncio.get_running_loop().time()
-        self._parked[session] = pack
+        self._parked[holder.session] = (pack, holder.fence)
 
     def give_up(self, row: UnfinishedPack, writer: PackWriter | None = None) -> None:
         """Nobody writes to this pack any more: it is finished from its rows, now or as soon as that is possible."""
@@ -104,10 +107,13 @@ class OpenPacks:
             self.give_up(pack.row, pack.writer)
 
     async def tend(self) -> None:
-        """Seal what is idle for too long and try again what could not be finished. Called every few seconds."""
+        """Seal what nobody will come back for, and try again what could not be finished. Called every few seconds."""
         oldest = asyncio.get_running_loop().time() - self.limits.pack_idle_seconds
-        for session in [key for key, pack in self._parked.items() if pack.quiet_since <= oldest]:
-            await self.seal(self._parked.pop(session))
+        idle = {session for session, (pack, _) in self._parked.items() if pack.quiet_since <= oldest}
+        for session in idle | await self._gone_elsewhere():
+            pack = self.take(session)
+            if pack is not None:
+                await self.seal(pack)
         waiting, self._unfinished = self._unfinished, []
         for row in waiting:
             await self._finish(row)
@@ -115,8 +121,19 @@ class OpenPacks:
     async def seal_all(self) -> None:
         """Seal everything parked and finish what can be: the gateway stops."""
         parked, self._parked = list(self._parked.values()), {}
-        await asyncio.gather(*(self.seal(pack) for pack in parked))
+        await asyncio.gather(*(self.seal(pack) for pack, _ in parked))
         await self.tend()
+
+    async def _gone_elsewhere(self) -> set[UUID]:
+        """The sessions of parked packs that have ended, or that another gateway goes on with."""
+        fences = {session: fence for session, (_, fence) in self._parked.items()}
+        if not fences:
+            return set()
+        try:
+            return await self.pools.database(lambda: _moved_on(fences))
+        except DatabaseError as fault:
+            log.warning("parked packs could not be looked up", fault=type(fault).__name__)
+            return set()
 
     async def _finish(self, row: UnfinishedPack) -> None:
         try:
@@ -126,3 +143,9 @@ class OpenPacks:
             self._unfinished.append(row)
         except Exception:
             log.exception("a pack cannot be finished; the next start of a gateway tries again", pack=str(row.uid)[:8])
+
+
+def _moved_on(fences: dict[UUID, int]) -> set[UUID]:
+    with without_tenant_scope("a gateway parks packs of every tenant"):
+        rows = Session.objects.filter(pk__in=fences, state=SessionState.OPEN).values_list("pk", "fence")
+        return set(fences) - {session for session, fence in rows if fence == fences[session]}

@@ -67,7 +67,7 @@ class RunningGateway:
                 peer.transport.abort()
 
         context = self.gateway.context
-        context.packs.park = lambda session, pack: pack.writer.close()
+        context.packs.park = lambda holder, pack: pack.writer.close()
         context.packs.give_up = lambda row, writer=None: writer and writer.close()
         self.run(cut())
         context.pools.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import signal
 import subprocess
 import sys
@@ -10,10 +11,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from django.utils import timezone
 
-from backup_platform.catalog.models import Pack, PackState
+from backup_platform.catalog.models import Pack, PackState, Session
 from backup_platform.tenants.scope import tenant_scope
-from tests.gateway.agent_peer import AgentPeer, Closed, block_of, contents, digest, wait_until
+from tests.gateway.agent_peer import BLOCK, AgentPeer, Closed, block_of, contents, digest, wait_until
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
@@ -64,6 +66,36 @@ def test_command_serves_and_sigterm_ends_it_cleanly(command, stage):
     assert "gateway serving" in said
     with tenant_scope(stage.vault.tenant_id):
         assert set(Pack.objects.values_list("state", flat=True)) == {PackState.SEALED}
+
+
+def test_killed_process_loses_nothing_acknowledged(command, stage):
+    machine, segment = stage.machine(), [os.urandom(200_000) for _ in range(60)]
+    process, gateway = command()
+    acknowledged = 0
+    with AgentPeer(gateway, machine) as agent:
+        agent.begin()
+        for number, content in enumerate(segment):
+            agent.put(content)
+            if number == 40:
+                agent.flush()
+                acknowledged = agent.stored
+        process.kill()
+        process.wait()
+    _, gateway = command()
+    with tenant_scope(stage.vault.tenant_id):
+        Session.objects.update(lease_until=timezone.now())
+    with AgentPeer(gateway, machine) as agent:
+        agent.begin()
+        missing = agent.missing([digest(one) for one in segment])
+        assert acknowledged > 40
+        assert missing.isdisjoint({digest(one) for one in segment[:acknowledged]})
+        for content in segment:
+            if digest(content) in missing:
+                agent.put(content)
+        agent.put(block_of(segment), BLOCK)
+        committed = agent.commit(segment)
+        records, _ = agent.fetch(committed.snapshot, digest(block_of(segment)), [digest(one) for one in segment])
+    assert records == {digest(one): one for one in segment}
 
 
 def test_command_on_a_taken_port_says_so_in_one_sentence(command, platform_environment):

@@ -266,6 +266,19 @@ def test_two_gateways_have_spools_of_their_own(gateway_factory, stage):
     assert records == {digest(one): one for one in segment}
 
 
+def test_parked_pack_is_sealed_when_the_session_goes_on_elsewhere(gateway_factory, stage):
+    one, two = gateway_factory(limits=GatewayLimits(retry_seconds=0.05)), gateway_factory()
+    machine = stage.machine()
+    with AgentPeer(one, machine) as agent:
+        agent.begin()
+        agent.put(b"one")
+        agent.flush()
+    assert not list(one.spool.glob("*.pack"))
+    with AgentPeer(two, machine) as agent:
+        begin_when_free(agent)
+        wait_until(lambda: list(one.spool.glob("*.pack")))
+
+
 def test_idle_pack_is_sealed(gateway_factory, stage):
     gateway = gateway_factory(limits=GatewayLimits(pack_idle_seconds=0.2, retry_seconds=0.05, flush_seconds=0.05))
     with AgentPeer(gateway, stage.machine()) as agent:
