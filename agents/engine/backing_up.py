@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Sequence, Set
@@ -78,6 +79,8 @@ class _Backup:
         self._begun_at = time.monotonic()
         self._started_ns = time.time_ns()
         self._sources = unique_sources(paths)
+        if not any(map(os.path.lexists, self._sources)):
+            raise UsageFault("None of the sources exists.", "Check the paths: nothing was backed up.")
         self._exclusions = Exclusions(options.exclude, defaults=options.default_exclusions)
         self._link = link
         self._home = home
@@ -256,6 +259,11 @@ class _Backup:
             self._cache.stage_layout(Layout(rows, base.bundles, base.generation, statement.digest))
         self._home.save_pending_statement(statement.encode())
         answer = self._link.commit(statement.encode(), root.file, root.records, blocks, self._statistics(outcome))
+        if answer.snapshot not in (b"", statement.snapshot_id):
+            raise Refused(
+                "The server says that it published another snapshot than the one that was sent.",
+                "Ask the operator; the next backup finds out what became of this one.",
+            )
         return answer, statement
 
     def _root_body(self, outcome: Outcome) -> RootBody:

@@ -49,11 +49,14 @@ class Chunker:
             normalized_chunking=1,
             seed=seed,
         )
-        # A cut is final when a whole largest chunk is in view; three more of them keep the moves of the rest rare.
-        self._buffer = bytearray(max(4 * profile.largest, 4 * MIB))
+        # Made at the first large file: a backup that finds none should not pay for filling 16 MiB with zeros.
+        self._buffer = bytearray()
 
     def cut(self, fill: Filler) -> Iterator[memoryview]:
         """Yield the chunks of a stream. Each is valid only until the next one is asked for."""
+        if not self._buffer:
+            # A cut is final when a whole largest chunk is in view; three more of them keep the moves of the rest rare.
+            self._buffer = bytearray(max(4 * self.profile.largest, 4 * MIB))
         view = memoryview(self._buffer)
         start = end = 0
         more = True

@@ -11,9 +11,6 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 
-from pathspec.patterns.gitignore.base import GitIgnorePatternError
-from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
-
 from agents.errors import UsageFault
 
 #: Directories of pseudo file systems; they are saved as empty directories.
@@ -65,6 +62,10 @@ class Exclusions:
 
 def _compile(pattern: str) -> tuple[str, bool] | None:
     """A pattern's regular expression, and whether it leaves out (True) or takes back in. None for comments."""
+    # Imported here: most backups have no patterns, and the agent should start quickly.
+    from pathspec.patterns.gitignore.base import GitIgnorePatternError
+    from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
+
     try:
         compiled = GitIgnoreSpecPattern(pattern)
     except GitIgnorePatternError as fault:

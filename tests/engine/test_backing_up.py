@@ -693,9 +693,12 @@ def test_file_with_very_many_extents_is_told_in_parts(tmp_path, machine, monkeyp
     machine.opened().assert_equals(tree)
 
 
-def test_nothing_to_back_up_is_a_usage_fault(machine):
+def test_nothing_to_back_up_is_a_usage_fault(tmp_path, machine):
     with pytest.raises(UsageFault):
         machine.back_up()
+    with pytest.raises(UsageFault, match="None of the sources exists"):
+        machine.back_up(tmp_path / "nothing")
+    assert machine.link.begun_with is None
 
 
 def test_compression_is_reported_by_group(tmp_path, machine):
