@@ -36,7 +36,7 @@ lint: setup ## ruff (format and rules), import contracts, shell syntax, missing 
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
 	bash -n .ci/run
-	DJANGO_SETTINGS_MODULE=backup_platform.settings.test $(BIN)/python manage.py makemigrations --check --dry-run
+	DJANGO_SETTINGS_MODULE=backup_platform.settings.test $(BIN)/python -W ignore manage.py makemigrations --check --dry-run
 
 types: setup ## mypy, strict for protocol, agents, services and queries
 	$(BIN)/mypy protocol agents backup_platform workers
