@@ -19,6 +19,8 @@ from kombu.exceptions import OperationalError
 
 logger = logging.getLogger(__name__)
 
+QUEUES = ("control", "verify", "tier", "restore", "notify")
+"""Separate queues, so that a long task of one kind does not hold up another; the last three are reserved."""
 CONNECT_SECONDS = 1
 PAUSE_SECONDS = 5
 """After a failure, messages are left to the sweep for this long."""

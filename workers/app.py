@@ -14,25 +14,26 @@ import os
 from celery import Celery
 from kombu.entity import Queue
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "backup_platform.settings.embedded")
+from backup_platform.dispatch import QUEUES
 
-QUEUES = ("control", "verify", "tier", "restore", "notify")
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "backup_platform.settings.embedded")
 
 app = Celery("strongroom")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.task_queues = [Queue(name) for name in QUEUES]
 app.conf.worker_soft_shutdown_timeout = 30
 app.conf.imports = ("workers.tasks",)
+app.conf.result_expires = None  # there are no results, so beat needs no tick that cleans them up
 
 
 def _timetable() -> dict[str, dict[str, object]]:
     """The whole timetable: fixed ticks in UTC. What is due when is decided from rows, never here.
 
-    A tick that could not be taken in time is dropped (`expires`): the next one does its work.
+    A tick that could not be taken in time is dropped (`expire_seconds`): the next one does its work.
     """
     ticks = {"strongroom.sweep": 15, "strongroom.canary": 10, "strongroom.daily": 24 * 3600}
     return {
-        name: {"task": name, "schedule": float(seconds), "options": {"queue": "control", "expires": 2 * seconds}}
+        name: {"task": name, "schedule": float(seconds), "options": {"queue": "control", "expire_seconds": 2 * seconds}}
         for name, seconds in ticks.items()
     }
 

@@ -84,6 +84,8 @@ def _decide(
     recipients: bytes,
     received_at: datetime,
 ) -> Committed | MissingIds:
+    # The long look comes before the session's row is locked, so that its lease can be renewed meanwhile.
+    lacking = find_lacking(vault.number, _new_blocks(machine, proposal), revive=True)
     session = _live(session_id, fence, machine, lock=True).first()
     answer = _answer_of_repetition(machine, proposal)
     if answer is not None:
@@ -91,7 +93,6 @@ def _decide(
     if session is None:
         raise Fenced
     _check_chain(machine, proposal)
-    lacking = find_lacking(vault.number, _new_blocks(machine, proposal), revive=True)
     if lacking:
         return MissingIds(lacking)
     snapshot = Snapshot.objects.create(

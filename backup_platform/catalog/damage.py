@@ -111,7 +111,8 @@ def _withdraw(pack: Pack, bad: Sequence[tuple[bytes, int]]) -> Damage:
         cursor.execute(SPARE_SQL, question)
         cursor.execute(INDEXED_SQL, question)
         indexed = [_Indexed(bytes(row[0]), row[1], row[2], row[3]) for row in cursor]
-        hurt = [row for row in indexed if not _use_spare(pack.vault.number, row)]
+        saved = _use_spares(pack.vault.number, [row.id for row in indexed])
+        hurt = [row for row in indexed if row.id not in saved]
         cursor.execute(MARK_SQL, [pack.vault.number, [row.id for row in hurt]])
     touched |= {row.id for row in indexed}
     gone = _missing_of(pack.vault.number, sorted(touched))
@@ -120,16 +121,18 @@ def _withdraw(pack: Pack, bad: Sequence[tuple[bytes, int]]) -> Damage:
     return Damage(frozenset(gone), len(touched) - len(gone))
 
 
-def _use_spare(vault_number: int, row: _Indexed) -> bool:
-    """Point the index at an intact spare of the id, if there is one."""
-    for record_id, place in find_spares(vault_number, [row.id]):
-        if read_copy(record_id, place) is None:
-            continue
-        with connection.cursor() as cursor:
-            cursor.execute(MOVE_SQL, [place.pack_id, place.offset, place.length, vault_number, record_id])
-            cursor.execute(DROP_SPARE_SQL, [vault_number, record_id, place.pack_id, place.offset])
-        return True
-    return False
+def _use_spares(vault_number: int, ids: Sequence[bytes]) -> set[bytes]:
+    """Point the index at an intact spare of each of these ids that has one; returns those."""
+    saved: set[bytes] = set()
+    for batch in batches(ids, MAX_QUESTION):
+        for record_id, place in find_spares(vault_number, batch):
+            if record_id in saved or read_copy(record_id, place) is None:
+                continue
+            with connection.cursor() as cursor:
+                cursor.execute(MOVE_SQL, [place.pack_id, place.offset, place.length, vault_number, record_id])
+                cursor.execute(DROP_SPARE_SQL, [vault_number, record_id, place.pack_id, place.offset])
+            saved.add(record_id)
+    return saved
 
 
 def _missing_of(vault_number: int, ids: Sequence[bytes]) -> set[bytes]:

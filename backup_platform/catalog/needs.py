@@ -10,8 +10,8 @@ from backup_platform.catalog.chunk_index import batches
 from backup_platform.catalog.errors import InvalidCommit
 from backup_platform.catalog.models import Snapshot
 from backup_platform.catalog.present import MAX_QUESTION, missing_ids
-from backup_platform.catalog.reading import PackReader
-from protocol.stored.blocks import block_id, decode_block
+from backup_platform.catalog.reading import PackReader, is_block
+from protocol.stored.blocks import decode_block
 from protocol.stored.errors import FormatError
 from protocol.stored.fields import DIGEST_SIZE
 
@@ -51,18 +51,15 @@ def find_lacking(vault_number: int, blocks: Iterable[bytes], *, revive: bool) ->
 
 def read_blocks(vault_number: int, blocks: Sequence[bytes]) -> Iterator[tuple[bytes, list[bytes] | None]]:
     """Each block's id with the ids that it lists, or None when no copy of it can be read whole."""
-    for found in PackReader(vault_number).read(blocks):
-        yield found.id, None if found.record is None else _listed(found.id, found.record.sealed)
+    for found in PackReader(vault_number, is_block).read(blocks):
+        yield found.id, None if found.record is None else _listed(found.record.sealed)
 
 
-def _listed(block: bytes, data: bytes) -> list[bytes]:
+def _listed(data: bytes) -> list[bytes]:
     try:
-        ids = decode_block(data)
+        return decode_block(data)
     except FormatError as fault:
         raise InvalidCommit(str(fault)) from None
-    if block_id(data) != block:
-        raise InvalidCommit("A reference block does not have the content that names it.")
-    return ids
 
 
 def _absent(vault_number: int, ids: Sequence[bytes], *, revive: bool) -> list[bytes]:

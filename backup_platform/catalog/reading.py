@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -16,8 +16,9 @@ from backup_platform.catalog.models import Pack, PackPlace
 from backup_platform.catalog.present import MAX_QUESTION, Place, find_all_places, find_places, find_spares
 from backup_platform.catalog.stores import local_target, spool_path
 from backup_platform.storage.base import NotFound, StoreError
+from protocol.stored.blocks import block_id
 from protocol.stored.errors import FormatError
-from protocol.stored.packs import RECORD_HEADER_SIZE, decode_record_header
+from protocol.stored.packs import RECORD_HEADER_SIZE, RecordKind, decode_record_header
 
 
 class PackGone(Exception):
@@ -45,8 +46,10 @@ class Found:
 class PackReader:
     """Reads records of one vault, in the tenant scope in force. Holds one file and one record at a time."""
 
-    def __init__(self, vault_number: int) -> None:
+    def __init__(self, vault_number: int, accept: Callable[[Record], bool] = lambda record: True) -> None:
+        """`accept`: what a record must satisfy besides being intact; copies that do not are passed over."""
         self.vault_number = vault_number
+        self._accept = accept
 
     def read(self, ids: Sequence[bytes]) -> Iterator[Found]:
         """Every id once, in the order of their places on disk. Raises RecordUnavailable when a store is away."""
@@ -72,7 +75,7 @@ class PackReader:
                     if file is not None:
                         stack.callback(file.close)
                 record = read_record(file, record_id, place) if file is not None else None
-                if record is None:
+                if record is None or not self._accept(record):
                     troubled.append(record_id)
                 else:
                     yield Found(record_id, record)
@@ -84,9 +87,14 @@ class PackReader:
         copies = find_all_places(self.vault_number, [record_id]) + find_spares(self.vault_number, [record_id])
         for _, place in copies:
             record = read_copy(record_id, place)
-            if record is not None:
+            if record is not None and self._accept(record):
                 return record
         return None
+
+
+def is_block(record: Record) -> bool:
+    """Whether a record is the reference block that its id names: anybody may store a chunk under a block's id."""
+    return record.kind == RecordKind.REFERENCE_BLOCK and block_id(record.sealed) == record.id
 
 
 def open_pack_file(pack: Pack) -> BinaryIO:

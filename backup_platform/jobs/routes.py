@@ -6,9 +6,6 @@ from dataclasses import dataclass
 
 from backup_platform.jobs.models import JobKind
 
-QUEUES = ("control", "verify", "tier", "restore", "notify")
-"""Separate queues, so that a long task of one kind does not hold up another; the last three are reserved."""
-
 
 @dataclass(frozen=True, slots=True)
 class Route:

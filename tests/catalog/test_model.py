@@ -172,7 +172,7 @@ def test_any_order_of_events_agrees_with_the_model(db, strongroom_home, steps):
     run_state_machine_as_test(
         Catalogue,
         settings=settings(
-            max_examples=12,
+            max_examples=8,
             stateful_step_count=steps,
             deadline=None,
             suppress_health_check=list(HealthCheck),

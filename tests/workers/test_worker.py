@@ -11,12 +11,13 @@ from datetime import timedelta
 import pytest
 import redis
 from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
 
 from backup_platform import dispatch
 from backup_platform.catalog.models import Pack, Snapshot
 from backup_platform.jobs.liveness import is_worker_alive
 from backup_platform.jobs.models import Job, WorkerBeat
-from backup_platform.jobs.routes import QUEUES, ROUTES
+from backup_platform.jobs.routes import ROUTES
 from backup_platform.jobs.sweeping import sweep
 from backup_platform.tenants.scope import tenant_scope
 from tests.catalog.stage import Backup, contents, make_machine, make_vault
@@ -48,7 +49,7 @@ def start_worker(platform_environment, tmp_path) -> Iterator[Callable[[], subpro
 
     def start(*more: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "celery", "-A", "workers.app", "worker", "--pool", "prefork", "-c", "1"]
-        command += ["--queues", ",".join(QUEUES), "--without-gossip", "--without-mingle", *more]
+        command += ["--queues", ",".join(dispatch.QUEUES), "--without-gossip", "--without-mingle", *more]
         with (tmp_path / "worker.log").open("ab") as log:
             process = subprocess.Popen(command, env=platform_environment, stdout=log, stderr=log)
         started.append(process)
@@ -92,6 +93,23 @@ def test_lost_messages_are_made_up_for_by_the_sweep_and_the_canary_proves_life(b
     assert WorkerBeat.objects.count() == 1
 
 
+def test_beat_writes_the_timetable_and_its_ticks_expire(backup, platform_environment, tmp_path):
+    command = [sys.executable, "-m", "celery", "-A", "workers.app", "beat", "--pidfile="]
+    with (tmp_path / "beat.log").open("wb") as log:
+        beat = subprocess.Popen(command, env=platform_environment, stdout=log, stderr=log)
+    try:
+        wait_until(lambda: PeriodicTask.objects.count() >= 3, "beat's rows")
+    finally:
+        beat.terminate()
+        beat.wait(20)
+    ticks = {task.name: (task.interval.every, task.expire_seconds, task.queue) for task in PeriodicTask.objects.all()}
+    assert ticks == {
+        "strongroom.sweep": (15, 30, "control"),
+        "strongroom.canary": (10, 20, "control"),
+        "strongroom.daily": (86_400, 172_800, "control"),
+    }
+
+
 def test_every_route_has_its_task_and_every_tick_too():
     from workers import tasks
     from workers.app import app
@@ -99,7 +117,7 @@ def test_every_route_has_its_task_and_every_tick_too():
     names = set(app.tasks)
     assert {route.task for route in ROUTES.values()} <= names
     assert {entry["task"] for entry in app.conf.beat_schedule.values()} <= names
-    assert {route.queue for route in ROUTES.values()} <= set(QUEUES)
+    assert {route.queue for route in ROUTES.values()} <= set(dispatch.QUEUES)
     assert tasks.canary.name == "strongroom.canary"
 
 
