@@ -7,6 +7,7 @@ import random
 import socket
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -720,3 +721,15 @@ def test_forced_reading_distrusts_the_cache(tmp_path, machine, force):
     result = machine.back_up(tree, force_read=force)
     assert result.bytes_read == (first.bytes_read if force else 0)
     machine.opened().assert_equals(tree)
+
+
+def test_server_that_acknowledges_another_snapshot_is_refused(tmp_path, machine):
+    """Otherwise people would note down, and scripts act upon, a snapshot id of the server's choice."""
+    tree = make_tree(tmp_path / "tree")
+    link = machine.connect()
+    honest = link.commit
+    link.commit = lambda *commit: replace(honest(*commit), snapshot=b"x" * 16)
+    with pytest.raises(Refused, match="another snapshot"):
+        machine.back_up(tree, connect=False)
+    assert machine.home.last_statement() is None
+    assert machine.home.pending_statement() is not None
