@@ -1,4 +1,4 @@
-"""`strongroom vault create`: make a vault's keys where the customer is."""
+"""`strongroom vault`: make a vault's keys, and make its kit again, where the customer is."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import click
 
 from agents.commands import passphrases
 from agents.commands.output import Output
+from agents.errors import UsageFault
+
+MAX_REGISTRATION = 1 << 20
 
 
 @click.group()
@@ -46,3 +49,39 @@ def create(out: Path, name: str, generate: bool, as_json: bool) -> None:
     )
     generated = {"passphrase": passphrase} if generate else {}
     output.record("summary", vault_id=vault_id, name=kit.name, directory=str(out), **generated)
+
+
+@command.command()
+@click.option(
+    "--keys", required=True, type=click.Path(path_type=Path, file_okay=False), help="Holds the two key files."
+)
+@click.option(
+    "--registration", required=True, type=click.Path(path_type=Path, dir_okay=False), help="vault-registration.json."
+)
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Where the kit is written."
+)
+@click.option("--name", default="", help="The vault's name (default: the directory's name).")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def rebuild(keys: Path, registration: Path, out: Path, name: str, as_json: bool) -> None:
+    """Make a whole kit again from recovery-key.pem and signing-key.pem (typed from paper, say) and the registration.
+
+    The platform and every target keep what the registration says. The passphrase is the one of the key files.
+    """
+    from agents.keys.kit import rebuild_kit
+
+    output = Output(as_json=as_json)
+    kit = rebuild_kit(
+        out, passphrases.ask(), name or out.absolute().name, keys=keys, registration=_read_registration(registration)
+    )
+    vault_id = kit.vault_record.vault_id.hex()
+    output.text(f"Made the kit of the vault '{kit.name}' ({vault_id}) again in {out}.")
+    output.record("summary", vault_id=vault_id, name=kit.name, directory=str(out))
+
+
+def _read_registration(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_REGISTRATION)
+    except OSError as fault:
+        raise UsageFault(f"The registration {path} cannot be read: {(fault.strerror or '').lower()}.") from fault

@@ -119,7 +119,7 @@ def wait_for_peers(gateway):
     return gateway.peers
 
 
-def test_vault_create_makes_a_kit_warns_and_refuses_to_overwrite(tmp_path: Path):
+def test_vault_create_makes_a_kit_warns_and_rebuild_makes_it_again(tmp_path: Path):
     out = tmp_path / "kit"
     said = strongroom("vault", "create", "--out", str(out), "--generate", "--json", home=tmp_path / "agent")
     assert said.returncode == 0, said
@@ -130,6 +130,14 @@ def test_vault_create_makes_a_kit_warns_and_refuses_to_overwrite(tmp_path: Path)
     assert (out / "vault-registration.json").exists()
     assert oct(out.stat().st_mode & 0o777) == "0o700"
     env = {"STRONGROOM_PASSPHRASE": "x y z"}
+    rebuilt = strongroom(
+        *("vault", "rebuild", "--keys", str(out), "--registration", str(out / "vault-registration.json")),
+        *("--out", str(tmp_path / "again"), "--json"),
+        home=tmp_path / "agent",
+        env={"STRONGROOM_PASSPHRASE": summary["passphrase"]},
+    )
+    assert json.loads(rebuilt.stdout.splitlines()[-1])["vault_id"] == summary["vault_id"], rebuilt
+    assert (tmp_path / "again" / "enrolment-key.json").read_bytes() == (out / "enrolment-key.json").read_bytes()
     again = strongroom("vault", "create", "--out", str(out), home=tmp_path / "agent", env=env)
     assert again.returncode == 1
     empty = strongroom("vault", "create", "--out", "k", home=tmp_path, env={"STRONGROOM_PASSPHRASE": ""})

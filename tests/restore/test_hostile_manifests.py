@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agents.engine.open_directories import HostileEntry, split_path
+from agents.engine.placing import Placer, PlacingOptions
 from protocol.stored.manifests import EntryType, Extent
-from tests.restore.forge import Draft, Shelf, directory, entry, file, link, restore, restore_entries, special
+from tests.restore.forge import Draft, directory, entry, file, link, restore_entries, special
 
 GOOD = file(b"/zz-good", b"good")
 
@@ -24,7 +25,15 @@ def outside(tmp_path: Path):
     place = tmp_path / "outside"
     place.mkdir()
     (place / "victim").write_bytes(b"untouched")
+    place.chmod(0o711)
+    before = place.stat()
     yield place
+    after = place.stat()
+    assert (after.st_mode, after.st_mtime_ns, after.st_ctime_ns) == (
+        before.st_mode,
+        before.st_mtime_ns,
+        before.st_ctime_ns,
+    )
     assert os.listdir(place) == ["victim"]
     assert (place / "victim").read_bytes() == b"untouched"
 
@@ -70,21 +79,25 @@ def test_file_under_a_link_made_earlier_in_the_stream_is_not_written_through_it(
     assert b"/d" in done.errors
 
 
-def test_directory_that_is_swapped_for_a_link_during_the_restore_is_not_followed(target: Path, outside: Path):
-    shelf = Shelf()
-    many = [directory(b"/d%02d" % number) for number in range(80)]
-    shelf.snapshot([*many, directory(b"/e"), file(b"/e/one", b"1")], [file(b"/e/victim", b"evil"), GOOD])
-    fetch, second = shelf.fetch, shelf.made[0].blocks[32:]
+@pytest.mark.parametrize("levels", [0, 100])
+def test_directory_that_is_swapped_for_a_link_during_the_restore_is_not_followed(
+    target: Path, outside: Path, monkeypatch: pytest.MonkeyPatch, levels: int
+):
+    """Just before a file is made in it. With many levels in between, its descriptor is not kept any more."""
+    place = Placer.file
 
-    def swapping(snapshot, block, ids):
-        if block == second and (target / "e").is_dir() and not (target / "e").is_symlink():
+    def swapping(placer: Placer, given):
+        if given.path == b"/e/victim":
             (target / "e").rename(target / "moved")
             (target / "e").symlink_to(outside)
-        return fetch(snapshot, block, ids)
+        return place(placer, given)
 
-    shelf.fetch = swapping
-    restore(shelf, target)
+    monkeypatch.setattr(Placer, "file", swapping)
+    below = [directory(b"/e" + b"/d" * depth) for depth in range(levels + 1)]
+    done = restore_entries(target, [*below, file(b"/e/victim", b"evil"), GOOD])
+    assert (target / "e").is_symlink()
     assert (target / "zz-good").read_bytes() == b"good"
+    assert b"/e" in done.errors
 
 
 def test_target_with_a_link_in_it_is_not_followed_even_when_overwriting(target: Path, outside: Path):
@@ -188,8 +201,6 @@ def test_hard_link_group_links_equal_files_and_no_others(target: Path):
 
 
 def test_hard_link_to_something_that_was_swapped_for_a_link_is_refused(target: Path, outside: Path):
-    from agents.engine.placing import Placer, PlacingOptions
-
     target.mkdir()
     (target / "a").symlink_to(outside / "victim")
     descriptor = os.open(target, os.O_RDONLY)
