@@ -137,15 +137,22 @@ def _base64url(value: bytes) -> str:
 
 
 def new_enrollment(
-    host: str, port: int, ca_hash: bytes, enrollment_key: EnrollmentKey
+    host: str, port: int, ca_hash: bytes, enrollment_key: EnrollmentKey, *, write_only: bool = False
 ) -> tuple[EnrollmentString, bytes]:
-    """Make a fresh enrolment string and the sealed blob that the server stores with its token's hash."""
+    """Make a fresh enrolment string and the sealed blob that the server stores with its token's hash.
+
+    ``write_only`` is sealed in as well, so that the server cannot have roots sealed to a machine that may not read.
+    """
     made = EnrollmentString(host, port, secrets.token_bytes(TOKEN_SIZE), ca_hash, secrets.token_bytes(TOKEN_SIZE))
-    return made, seal_blob(made, enrollment_key)
+    return made, seal_blob(made, enrollment_key, write_only=write_only)
 
 
 def seal_blob(
-    enrollment: EnrollmentString, enrollment_key: EnrollmentKey, *, nonces: ciphers.NonceSource = ciphers.fresh_nonce
+    enrollment: EnrollmentString,
+    enrollment_key: EnrollmentKey,
+    *,
+    write_only: bool = False,
+    nonces: ciphers.NonceSource = ciphers.fresh_nonce,
 ) -> bytes:
     """Return the blob, sealed under the string's one-time key and bound to the vault and the token."""
     secret = EnrollmentSecret(
@@ -153,6 +160,7 @@ def seal_blob(
         dedup_secret=enrollment_key.dedup_secret,
         signing_key_hash=enrollment_key.signing_key_hash,
         vault_record_number=enrollment_key.vault_record_number,
+        write_only=write_only,
     )
     nonce = nonces(ciphers.NONCE_SIZE)
     aad = enrollment_aad(enrollment_key.vault_id, enrollment.token_hash)

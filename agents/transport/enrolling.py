@@ -105,6 +105,12 @@ def _accept(
         raise UntrustedServer(
             "The vault record is of another epoch than the enrolment string.", "Ask for a new string."
         )
+    if enrolled.write_only != secret.write_only:
+        raise UntrustedServer(
+            f"The server says that this machine is{'' if enrolled.write_only else ' not'} write-only, "
+            "and the enrolment string says otherwise.",
+            "Ask for a new string.",
+        )
     machine = MachineState(
         host=enrollment.host,
         port=enrollment.port,

@@ -19,7 +19,7 @@ TAG_SIZE = 16
 MAX_BLOB = 2048
 
 
-class EnrollmentSecret(msgspec.Struct, frozen=True, kw_only=True):
+class EnrollmentSecret(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a new agent must not learn from the server."""
 
     epoch: int
@@ -27,6 +27,8 @@ class EnrollmentSecret(msgspec.Struct, frozen=True, kw_only=True):
     signing_key_hash: bytes
     """SHA-256 of the vault's signing key (SubjectPublicKeyInfo, DER)."""
     vault_record_number: int
+    write_only: bool = False
+    """Whether roots are not sealed to the machine's own reading key: the kit's holder says so, not the server."""
 
     def __repr__(self) -> str:
         return f"EnrollmentSecret(epoch={self.epoch}, vault_record_number={self.vault_record_number}, …)"

@@ -44,9 +44,9 @@ def string(port: int, ca_hash: bytes = PLATFORM.pin) -> EnrollmentString:
     return EnrollmentString("127.0.0.1", port, TOKEN, ca_hash, ONE_TIME_KEY)
 
 
-def blob(vault_id: bytes = VAULT, number: int = 1) -> bytes:
+def blob(vault_id: bytes = VAULT, number: int = 1, *, write_only: bool = False) -> bytes:
     key = EnrollmentKey(vault_id, 1, SECRET, rsa_key("signing").public.key_hash, number)
-    return seal_blob(string(1), key)
+    return seal_blob(string(1), key, write_only=write_only)
 
 
 def enrolled(**changes: Any) -> messages.Enrolled:
@@ -101,7 +101,7 @@ def attempt(tmp_path: Path, *scripts: Callable[[Peer], None], **options: Any) ->
 
 
 def test_enrolment_fills_the_home_and_publishes_the_record(tmp_path: Path):
-    home, machine = attempt(tmp_path, issuing(write_only=True), publishing)
+    home, machine = attempt(tmp_path, issuing(write_only=True, blob=blob(write_only=True)), publishing)
     assert machine.machine_name == "alpha"
     assert home.machine() == machine
     assert machine.write_only
@@ -132,6 +132,8 @@ def cheats() -> list[Any]:
         pytest.param({"blob": blob(number=2)}, id="an older vault record than the string knows"),
         pytest.param({"vault_record": vault_record(epoch=2)}, id="another epoch"),
         pytest.param({"vault_record": b""}, id="no vault record"),
+        pytest.param({"blob": blob(write_only=True)}, id="a write-only machine that shall be able to read"),
+        pytest.param({"write_only": True}, id="a machine that shall not be able to read any more"),
     ]
 
 

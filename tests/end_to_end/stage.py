@@ -114,7 +114,10 @@ class World:
         """A fresh enrolment string."""
         from backup_platform.fleet.tokens import create_token
 
-        made, blob = new_enrollment(self.gateway.host, self.gateway.port, self.gateway.ca_hash, self.kit.enrollment)
+        write_only = options.get("write_only", False)
+        made, blob = new_enrollment(
+            self.gateway.host, self.gateway.port, self.gateway.ca_hash, self.kit.enrollment, write_only=write_only
+        )
         create_token(self.vault, made.token, blob, actor="tests", **options)
         return made.format()
 
