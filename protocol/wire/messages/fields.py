@@ -5,6 +5,7 @@ both sides refuse the same things. Two rules msgspec has no word for: `extra={"m
 field is a multiple of n), and the types of fields, which a struct's constructor does not look at.
 """
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any, Final
@@ -52,6 +53,7 @@ Time = Annotated[int, Meta(ge=0, le=2**63 - 1)]  # microseconds since 1970-01-01
 RecordKind = Annotated[int, Meta(ge=1, le=2)]  # 1 chunk, 2 reference block
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 
+_UNFIT: Final = re.compile("[\x00\ud800-\udfff]")
 KIND_CHUNK: Final = 1
 KIND_BLOCK: Final = 2
 
@@ -137,7 +139,10 @@ def _kind_fault(value: Any, kind: type) -> str | None:
 def _text_fault(value: Any, most: int) -> str | None:
     if type(value) is not str:
         return "is not text"
-    return None if len(value) <= most else f"has {len(value)} characters; allowed are {most}"
+    if len(value) > most:
+        return f"has {len(value)} characters; allowed are {most}"
+    # Databases hold no NUL, UTF-8 no lone surrogate: whoever keeps a message's text must not trip over it.
+    return "has a NUL or a lone surrogate" if _UNFIT.search(value) else None
 
 
 def _number_fault(value: Any, kinds: tuple[type, ...], least: Any, most: Any) -> str | None:

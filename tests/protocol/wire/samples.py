@@ -163,7 +163,8 @@ def _values(info: Any, multiple: int = 1) -> st.SearchStrategy[Any]:
 def _plain_values(info: Any) -> st.SearchStrategy[Any]:
     match info:
         case inspect.StrType(max_length=most):
-            return st.text(max_size=min(most, 20))
+            fit = st.characters(codec="utf-8", exclude_characters="\0")
+            return st.text(fit, max_size=min(most, 20))
         case inspect.IntType(ge=least, le=most):
             return st.integers(least, most)
         case inspect.FloatType(ge=least, le=most):

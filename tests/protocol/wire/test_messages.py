@@ -107,6 +107,8 @@ BOUNDS: list[tuple[type[messages.Message], str, Any, list[Any]]] = [
      [[b"r"] * (limits.MAX_RECIPIENTS + 1), [b""], [b"r" * (limits.MAX_RECIPIENT + 1)]]),
     (messages.Missing, "ids", b"i" * 32, [b"", b"i" * 48]),
     (messages.List, "limit", limits.MAX_SNAPSHOT_ITEMS, [0, limits.MAX_SNAPSHOT_ITEMS + 1]),
+    (messages.Prove, "scope_name", "n" * limits.MAX_NAME, ["n" * (limits.MAX_NAME + 1), "n\0ame", "\0"]),
+    (messages.Enroll, "facts", {"os": "x"}, [{"o\0s": "x"}, {"os": "x\0"}]),
     (messages.Prove, "signature", b"s" * limits.MAX_SIGNATURE, [b"", b"s" * (limits.MAX_SIGNATURE + 1)]),
     (messages.Fetch, "ids", b"i" * 32 * limits.MAX_FETCH_IDS, [b"i" * 32 * (limits.MAX_FETCH_IDS + 1), b"i"]),
     (messages.Status, "snapshots", b"i" * 16 * limits.MAX_STATUS_IDS, [b"i" * 16 * (limits.MAX_STATUS_IDS + 1), b"i"]),
@@ -264,3 +266,8 @@ def _most_plain(info: Any) -> Any:
             return _largest(cls)
     assert isinstance(info, inspect.BoolType)
     return True
+
+
+def test_lone_surrogate_cannot_be_said() -> None:
+    with pytest.raises(InvalidMessage, match="surrogate"):
+        messages.List(machine_name="name\udc80")
