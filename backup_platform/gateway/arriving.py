@@ -278,7 +278,7 @@ def _append(pack: OpenPack, records: list[Record]) -> list[arrivals.Arrival]:
         if not matches(record):
             raise Refusal(
                 FailureCode.INVALID,
-                "A chunk arrived with other bytes than its digest promises; it was not stored.",
+                "A record arrived with other bytes than its digest or its name promises; it was not stored.",
                 final=True,
             )
     entries = pack.writer.append(records)

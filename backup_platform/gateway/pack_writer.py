@@ -23,6 +23,7 @@ from protocol.stored.packs import (
     MAX_PACK_RECORDS,
     RECORD_HEADER_SIZE,
     IndexEntry,
+    RecordKind,
     encode_index,
     encode_pack_header,
     encode_record_header,
@@ -137,5 +138,10 @@ def _sentence(fault: OSError) -> str:
 
 
 def matches(record: Record) -> bool:
-    """Whether the sealed bytes are those that the agent meant to send."""
-    return blake3(record.payload).digest() == record.digest
+    """Whether the sealed bytes are those that the agent meant to send, and a reference block is what it is named by.
+
+    A chunk's name is keyed and cannot be checked here. A block's can: otherwise one machine could keep others from
+    ever committing by storing rubbish under the names of their blocks.
+    """
+    named = record.kind != RecordKind.REFERENCE_BLOCK or record.id == record.digest
+    return named and blake3(record.payload).digest() == record.digest

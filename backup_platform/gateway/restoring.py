@@ -17,7 +17,7 @@ from blake3 import blake3
 from backup_platform.audit.services import record as record_audit
 from backup_platform.catalog.models import Snapshot, SnapshotState
 from backup_platform.catalog.present import find_places
-from backup_platform.catalog.reading import Found, PackReader
+from backup_platform.catalog.reading import Found, PackReader, is_block
 from backup_platform.catalog.stores import local_target, root_key
 from backup_platform.fleet import access
 from backup_platform.fleet.models import Machine
@@ -27,7 +27,7 @@ from backup_platform.gateway.handlers import microseconds, split
 from backup_platform.storage.base import NotFound
 from backup_platform.vaults.models import Vault
 from backup_platform.vaults.proofs import verify_kit_proof
-from protocol.stored.blocks import block_contains, block_id, decode_block
+from protocol.stored.blocks import block_contains, decode_block
 from protocol.stored.chunks import MAX_SEALED
 from protocol.stored.recipients import split_recipients
 from protocol.stored.vault_records import decode_vault_record
@@ -132,8 +132,8 @@ class BlockCache:
             if key in self._blocks:
                 self._blocks.move_to_end(key)
                 return self._blocks[key]
-        found = next(iter(PackReader(vault_number).read([name])))
-        if found.record is None or block_id(found.record.sealed) != name:
+        found = next(iter(PackReader(vault_number, is_block).read([name])))
+        if found.record is None:
             return None
         decode_block(found.record.sealed)
         self._keep(key, found.record.sealed)

@@ -7,6 +7,7 @@ import os
 import socket
 import time
 
+import msgspec
 import pytest
 
 from backup_platform.gateway.limits import GatewayLimits
@@ -14,7 +15,17 @@ from protocol.wire import FailureCode, messages
 from protocol.wire.codec import kind_of
 from protocol.wire.frames import encode_header
 from protocol.wire.types import MessageType
-from tests.gateway.agent_peer import BLOCK, AgentPeer, Closed, Failed, begin_when_free, block_of, digest, wait_until
+from tests.gateway.agent_peer import (
+    BLOCK,
+    CHUNK,
+    AgentPeer,
+    Closed,
+    Failed,
+    begin_when_free,
+    block_of,
+    digest,
+    wait_until,
+)
 from tests.gateway.faulty_files import SlowFileLayer
 
 QUICK = {"sweep_seconds": 0.05, "goodbye_seconds": 0.2}
@@ -251,3 +262,52 @@ def test_put_with_another_digest_is_refused_and_not_stored(running_gateway, stag
     with AgentPeer(running_gateway, machine) as agent:
         begin_when_free(agent)
         assert agent.missing([digest(b"bad")]) == {digest(b"bad")}
+
+
+@pytest.mark.defence
+def test_rubbish_under_a_blocks_name_is_refused(running_gateway, stage):
+    """The name of a reference block is the hash of its content, so the gateway can tell."""
+    block = block_of([b"what another machine is going to store"])
+    with AgentPeer(running_gateway, stage.machine()) as agent:
+        agent.begin()
+        rubbish = messages.Put(kind=BLOCK, id=digest(block), digest=digest(b"rubbish"))
+        agent.send(rubbish, 0, b"rubbish")
+        with pytest.raises(Failed) as failed:
+            agent.wait_end()
+    assert failed.value.code == FailureCode.INVALID
+
+
+@pytest.mark.defence
+def test_chunk_under_a_blocks_name_does_not_keep_another_machine_from_its_backup(running_gateway, stage):
+    """A chunk's name is keyed and cannot be checked: a hostile machine of the vault squats a block's name with one."""
+    segment = [os.urandom(2000) for _ in range(3)]
+    block = block_of(segment)
+    with AgentPeer(running_gateway, stage.machine("hostile")) as hostile:
+        hostile.begin()
+        hostile.send(messages.Put(kind=CHUNK, id=digest(block), digest=digest(b"rubbish")), 0, b"rubbish")
+        hostile.flush()
+    with AgentPeer(running_gateway, stage.machine("victim")) as victim:
+        victim.begin()
+        assert victim.missing([digest(block)]) == set(), "the squatter's record counts as present"
+        for content in segment:
+            victim.put(content)
+        answer = victim.commit(segment)
+        assert isinstance(answer, messages.Missing), answer
+        assert answer.ids == digest(block)
+        victim.put(block, BLOCK)
+        committed = victim.commit(segment)
+        assert isinstance(committed, messages.Committed), committed
+        records, missing = victim.fetch(committed.snapshot, digest(block), [digest(one) for one in segment])
+    assert (records, missing) == ({digest(one): one for one in segment}, b"")
+
+
+@pytest.mark.parametrize("name", ["alpha\0", "\0" * 255])
+def test_name_that_the_database_cannot_hold_is_the_peers_fault(running_gateway, stage, caplog, name):
+    """PostgreSQL has no NUL in text: without a rule of the wire this would be a fault of ours, with a trace."""
+    body = msgspec.msgpack.encode({"scope_name": name, "signature": b"s" * 384})
+    with AgentPeer(running_gateway, stage.machine()) as agent:
+        agent.socket.sendall(encode_header(MessageType.PROVE, 77, len(body), 0) + body)
+        with pytest.raises(Failed) as failed:
+            agent.wait_end()
+    assert failed.value.code == FailureCode.INVALID
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
