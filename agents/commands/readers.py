@@ -63,7 +63,7 @@ def reading(scope: Scope, output: Output, retry_for: float) -> Iterator[tuple[Sn
     home.machine()
     kit = _open_kit(scope.kit, home)
     machine = (scope.machine or home.machine().machine_name) if kit else ""
-    trust = _kit_trust(home, kit) if kit else own_trust(home)
+    trust = _kit_trust(home, kit, machine) if kit else own_trust(home)
     link = ReadingLink(home, retry_for, output.note, machine, kit.signing if kit else None)
     try:
         link.connect()
@@ -105,7 +105,7 @@ def refuse_write_only(scope: Scope) -> None:
         )
 
 
-def _kit_trust(home: AgentHome, kit: Kit) -> Trust:
+def _kit_trust(home: AgentHome, kit: Kit, machine_name: str) -> Trust:
     from agents.engine.reading import Trust
 
     return Trust(
@@ -113,6 +113,7 @@ def _kit_trust(home: AgentHome, kit: Kit) -> Trust:
         vault_id=kit.vault_record.vault_id,
         dedup_secret=kit.enrollment.dedup_secret,
         key=kit.opening,
+        machine_name=machine_name,
     )
 
 

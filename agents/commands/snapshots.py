@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def command(kit: Path | None, machine: str, as_json: bool, quiet: bool, retry_for: float) -> None:
     """List the snapshots of this machine, the newest first.
 
-    Every statement is checked: a snapshot that the machine did not sign, or that is hidden, is reported as damage.
+    Every statement is checked: a snapshot that the machine did not sign is reported as damage, and so is a hidden one
+    that this machine remembers as its newest. Older ones that are not listed are named.
     """
     output = Output(as_json=as_json, quiet=quiet)
     count = 0
@@ -30,9 +31,16 @@ def command(kit: Path | None, machine: str, as_json: bool, quiet: bool, retry_fo
             count += 1
             output.text(_line(listed))
             output.record("snapshot", **_record(listed))
+        gaps = list(reversed(reader.gaps))
     if not count:
         output.text("There are no snapshots yet. Make one with `strongroom backup PATH`.")
-    output.record("summary", snapshots=count)
+    for first, last in gaps:
+        output.text(f"{_numbers(first, last)} not listed: expired, or hidden by the server.")
+    output.record("summary", snapshots=count, not_listed=gaps)
+
+
+def _numbers(first: int, last: int) -> str:
+    return f"Snapshot number {first} is" if first == last else f"Snapshots number {first} to {last} are"
 
 
 def _line(listed: Listed) -> str:

@@ -51,7 +51,8 @@ class Trust:
     """By what a reader judges, all of it from the machine's own files or the kit.
 
     `key` opens roots. `own_record` and `head` are this machine's own record and newest statement when it reads its own
-    snapshots; without them the machine is whichever the scope was proved for.
+    snapshots. With the kit the server says which machine has the name that was asked for, so the name stands here too:
+    a root has to repeat it (empty: not asked).
     """
 
     tenant_id: bytes
@@ -60,6 +61,7 @@ class Trust:
     key: PrivateKey = field(repr=False)
     own_record: bytes = b""
     head: Head | None = None
+    machine_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,9 @@ class SnapshotReader:
         self._source = source
         self._trust = trust
         self._machine: TrustedMachine | None = None
+        self.gaps: list[tuple[int, int]] = []
+        """First and last sequence numbers that the server did not list, newest first. They have expired, or are hidden:
+        only the lifecycle records of a target say which."""
         if trust.own_record:
             self._machine = machine_record.check(trust.own_record, trust.dedup_secret, vault_id=trust.vault_id)
 
@@ -89,6 +94,7 @@ class SnapshotReader:
     def listed(self) -> Iterator[Listed]:
         """Yield every snapshot, the newest first. Raises Damage at a statement that is forged or out of its chain."""
         newer: Listed | None = None
+        self.gaps = []
         for page in self._source.snapshots():
             self._meet(page.machine_records)
             for item in page.items:
@@ -98,6 +104,8 @@ class SnapshotReader:
                 newer = listed
         if newer is None:
             self._check_head(None)
+        elif newer.statement.sequence > 1:
+            self.gaps.append((1, newer.statement.sequence - 1))
 
     def find(self, name: str) -> Listed:
         """Return the snapshot that `latest`, an id or a unique prefix names. Raises NotFound."""
@@ -142,12 +150,13 @@ class SnapshotReader:
         )
 
     def _check_place(self, listed: Listed, newer: Listed | None) -> None:
-        """Check the chain between neighbours. Expired snapshots leave gaps, which a list alone cannot explain."""
+        """Check the chain between neighbours, and note the gaps that a list alone cannot explain."""
         if newer is None:
             self._check_head(listed)
             return
         older, later = listed.statement, newer.statement
-        if later.sequence != older.sequence + 1 and later.sequence > older.sequence:
+        if later.sequence > older.sequence + 1:
+            self.gaps.append((older.sequence + 1, later.sequence - 1))
             return
         assert self._machine is not None
         check_chain(
@@ -187,6 +196,11 @@ class SnapshotReader:
         body = open_root(file, said.recipients, self._trust.key)
         if b"".join(ref.block_id for ref in body.segments) != said.blocks:
             raise Damage("The snapshot's root names other reference blocks than the machine signed for.")
+        if self._trust.machine_name not in ("", body.machine_name):
+            raise Damage(
+                f"The server gave a snapshot of the machine '{body.machine_name}' where one of "
+                f"'{self._trust.machine_name}' was asked for: nothing of it is restored."
+            )
         return OpenedSnapshot(listed, body, ChunkOpener(self._trust.vault_id, body.secrets), self._source)
 
     def _check_header(self, file: bytes, statement: Statement) -> None:

@@ -20,6 +20,8 @@ NONCE_SIZE = 12
 TAG_SIZE = 16
 MAX_ROOT = 8 * 1024 * 1024
 """Names some 50,000 manifest segments: hundreds of millions of files."""
+MAX_EPOCHS = 1024
+"""Dedup secrets in one root. A reader derives keys of each; nobody changes epochs so often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,8 @@ def decode_root_body(data: bytes) -> RootBody:
     for ref in body.segments:
         for field in (ref.chunk_id, ref.hash, ref.block_id):
             check_size(field, DIGEST_SIZE, "root", "segment reference")
+    if len(body.secrets) > MAX_EPOCHS or not all(0 < epoch < 1 << 32 for epoch in body.secrets):
+        raise FormatError("root", "the epochs of its dedup secrets are too many or out of bounds")
     for secret in body.secrets.values():
         check_size(secret, DIGEST_SIZE, "root", "dedup secret")
     return body

@@ -14,6 +14,7 @@ from agents.errors import Damage, ExitCode, NotFound
 from agents.keys.faults import MachineRecordFault
 from agents.keys.statement import ChainBreak, ChainFault, Head
 from protocol.stored.recipients import decode_recipient
+from tests.restore import forge
 from tests.restore.forge import (
     SECRET,
     Shelf,
@@ -182,6 +183,36 @@ def test_own_secret_of_another_vault_opens_nothing(shelf: Shelf):
     assert bytes(32) != SECRET
     with pytest.raises(MachineRecordFault):
         reader(shelf, dedup_secret=bytes(32))
+
+
+@pytest.mark.defence
+def test_snapshot_of_another_machine_is_not_given_out_as_the_one_that_was_asked_for(shelf: Shelf):
+    """With the kit, which machine has a name is the server's word; the sealed root repeats the name."""
+    assert open_latest(shelf, own_record=b"", machine_name="alpha").body.machine_name == "alpha"
+    with pytest.raises(Damage, match="snapshot of the machine 'alpha' where one of 'beta'") as caught:
+        open_latest(shelf, own_record=b"", machine_name="beta")
+    assert caught.value.exit_code == ExitCode.DAMAGE
+
+
+@pytest.mark.parametrize("epochs", [[0], [-1], [1 << 32], [1, 2**63], range(1, 1026)])
+def test_root_with_epochs_that_cannot_be_is_damage(shelf: Shelf, monkeypatch, epochs):
+    """A hostile machine of the vault signs what it likes; whoever restores it with the kit gets a sentence."""
+    made = forge.RootBody
+    monkeypatch.setattr(forge, "RootBody", lambda **body: made(**{**body, "secrets": dict.fromkeys(epochs, SECRET)}))
+    shelf.snapshot([file(b"/x", b"x")])
+    with pytest.raises(Damage, match="epochs"):
+        open_latest(shelf)
+
+
+def test_numbers_that_the_server_does_not_list_are_known(shelf: Shelf):
+    del shelf.made[0:1]
+    each = reader(shelf)
+    assert [one.statement.sequence for one in each.listed()] == [3, 2]
+    assert each.gaps == [(1, 1)]
+    shelf.snapshot([file(b"/x", b"x")])
+    del shelf.made[1]
+    assert [one.statement.sequence for one in each.listed()] == [4, 2]
+    assert each.gaps == [(3, 3), (1, 1)]
 
 
 def test_damaged_chunk_costs_its_file_and_no_other(shelf: Shelf, tmp_path: Path):
