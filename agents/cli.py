@@ -110,7 +110,9 @@ def _say(arguments: list[str], code: int, what: str, advice: str) -> int:
         said = {"message_type": "exit_error", "code": int(code), "message": what, "advice": advice}
         print(json.dumps(said), file=sys.stderr)
         return code
-    print(f"error: {what}", file=sys.stderr)
+    from agents.engine.paths import plain
+
+    print(f"error: {plain(what)}", file=sys.stderr)
     if advice:
-        print(f"  try: {advice}", file=sys.stderr)
+        print(f"  try: {plain(advice)}", file=sys.stderr)
     return code

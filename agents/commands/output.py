@@ -1,18 +1,19 @@
 """What every verb prints, for people or as JSON: one object a line, the last one the summary.
 
-Names in snapshots may be hostile: for people they are escaped; in JSON a name that is not UTF-8 comes escaped and,
-whole, as base64 beside it.
+Names in snapshots and words of the server may be hostile: for people they are escaped; in JSON a name that is not UTF-8
+comes escaped and, whole, as base64 beside it.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime
 import json
 import sys
 from typing import Any
 
-from agents.engine.paths import display
+from agents.engine.paths import display, plain
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
@@ -27,7 +28,7 @@ class Output:
     def text(self, line: str = "") -> None:
         """A line for people."""
         if not self.as_json:
-            print(line)
+            print(plain(line))
 
     def record(self, kind: str, **values: Any) -> None:
         """A line for programs."""
@@ -37,15 +38,15 @@ class Output:
     def note(self, sentence: str) -> None:
         """Something to know while waiting."""
         if not self.quiet:
-            print(sentence, file=sys.stderr, flush=True)
+            print(plain(sentence), file=sys.stderr, flush=True)
 
     def complain(self, path: bytes, reason: str) -> None:
         """Name a path that could not be dealt with as it should."""
-        print(f"{display(path)}: {reason}", file=sys.stderr, flush=True)
+        print(f"{display(path)}: {plain(reason)}", file=sys.stderr, flush=True)
 
     def warn(self, sentence: str) -> None:
         """Something to know in any case."""
-        print(f"warning: {sentence}", file=sys.stderr, flush=True)
+        print(f"warning: {plain(sentence)}", file=sys.stderr, flush=True)
 
 
 def named(path: bytes, key: str = "path") -> dict[str, str]:
@@ -66,7 +67,10 @@ def size(count: int) -> str:
 
 def moment(microseconds: int) -> str:
     """A time for people, in this machine's zone."""
-    return _time(microseconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    when = _time(microseconds)
+    with contextlib.suppress(OverflowError, OSError, ValueError):  # a time that was made up: UTC is as good
+        when = when.astimezone()
+    return when.strftime("%Y-%m-%d %H:%M:%S")
 
 
 def instant(microseconds: int) -> str:

@@ -47,7 +47,13 @@ def normalise_source(path: bytes) -> bytes:
 
 def display(path: bytes) -> str:
     """The path for people: control characters, line ends and bytes that are no UTF-8 are escaped."""
-    text = path.decode("utf-8", "backslashreplace")
+    return plain(path.decode("utf-8", "backslashreplace"))
+
+
+def plain(text: str) -> str:
+    """Text for people's terminals: what would move the cursor, or is no character, is escaped."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
