@@ -111,7 +111,7 @@ def _parse_registration(data: bytes) -> tuple[bytes, tuple[bytes, ...]]:
         raw = json.loads(data)
         wrapped = tuple(base64.b64decode(item, validate=True) for item in raw["wrapped_secrets"])
         return base64.b64decode(raw["record"], validate=True), wrapped
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise KitFault("The vault's registration is damaged.", "Take it from the platform again.") from None
 
 
