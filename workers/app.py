@@ -12,6 +12,8 @@ from __future__ import annotations
 import os
 
 from celery import Celery
+from celery.signals import worker_ready
+from celery.worker.consumer import Consumer
 from kombu.entity import Queue
 
 from backup_platform.dispatch import QUEUES
@@ -39,3 +41,10 @@ def _timetable() -> dict[str, dict[str, object]]:
 
 
 app.conf.beat_schedule = _timetable()
+
+
+@worker_ready.connect
+def _prove_life(sender: Consumer, **_: object) -> None:
+    """The first canary and the first sweep need not wait for beat's tick."""
+    for task in ("strongroom.canary", "strongroom.sweep"):
+        sender.app.send_task(task, queue="control", expires=30)
