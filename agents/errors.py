@@ -5,7 +5,6 @@ The codes: 1 failed, 2 usage, 3 done but some sources could not be read, 4 authe
 10 no such snapshot, 20 damage, 130 interrupted.
 """
 
-
 from __future__ import annotations
 
 from enum import IntEnum

@@ -291,7 +291,7 @@ class Target:
         self.path = path
         try:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if not overwrite and any(os.scandir(path)):
+            if not overwrite and os.listdir(path):
                 raise UsageFault(
                     f"The target {path} is not empty.",
                     "Name a fresh directory, or give --overwrite to restore into it.",

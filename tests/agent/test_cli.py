@@ -7,10 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from protocol.wire import messages
 from tests.agent.scripted_gateway import make_home, scripted
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -108,6 +110,40 @@ def test_interrupt_is_code_130_and_says_no_traceback(tmp_path: Path):
         _, err = child.communicate(timeout=20)
     assert child.returncode == 130
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_backup_that_is_interrupted_ends_at_once_and_frees_its_home(tmp_path: Path, number: int):
+    """The gateway acknowledges nothing, so window and pipeline are full when the signal comes."""
+    source = tmp_path / "source"
+    source.write_bytes(os.urandom(8 << 20))
+    put = threading.Event()
+
+    def silent(peer) -> None:
+        peer.welcome()
+        peer.begin()
+        while True:
+            event = peer.next()
+            if isinstance(event.message, messages.Question):
+                count = len(event.message.ids) // 32
+                bits = (1 << count) - 1
+                peer.send(messages.Answer(missing=bits.to_bytes((count + 7) // 8, "little")), event.request)
+            elif isinstance(event.message, messages.Put):
+                put.set()
+
+    with scripted(tmp_path, silent) as (_, home):
+        child = subprocess.Popen(
+            [sys.executable, "-m", "agents", "backup", str(source), "--no-wait"],
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "STRONGROOM_AGENT_HOME": str(home.path)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert put.wait(30)
+        child.send_signal(number)
+        _, err = child.communicate(timeout=15)
+        assert (child.returncode, "Traceback" in err) == (130, False), err
+        with home.locked():
+            pass
 
 
 def wait_for_peers(gateway):
