@@ -174,7 +174,7 @@ def _mark_snapshots(vault: Vault, numbers: BitMap64) -> int:
     hurt = [
         snapshot.pk
         for snapshot in candidates.iterator(chunk_size=50)
-        if BitMap64.deserialize(bytes(snapshot.bitmap)).intersect(numbers)
+        if snapshot.bitmap is not None and BitMap64.deserialize(bytes(snapshot.bitmap)).intersect(numbers)
     ]
     return Snapshot.objects.filter(pk__in=hurt, state__in=GOOD).update(
         state=SnapshotState.DAMAGED, fault="Records that it needs are damaged; their machine is asked for them again."

@@ -115,7 +115,7 @@ def _stop_wanting(pack: Pack) -> int:
                 WHERE w.vault_id = %s AND c.vault = %s AND c.id = w.chunk_id AND c.state = 0""",
             [pack.vault_id, pack.vault.number],
         )
-        return cursor.rowcount
+        return int(cursor.rowcount)
 
 
 assert Wanted._meta.db_table == "catalog_wanted"
