@@ -170,9 +170,10 @@ def plan_fetch(
     return list(_batches(scope.caller.vault_number, wanted, batch_bytes))
 
 
-def read_batch(caller: Caller, ids: list[bytes]) -> list[Found]:
-    """These records, each whole or None."""
-    return list(PackReader(caller.vault_number).read(ids))
+def read_batch(caller: Caller, message: messages.Fetch, ids: list[bytes]) -> list[Found]:
+    """These records of a planned fetch, each whole or None; a block is only what its name promises."""
+    reader = PackReader(caller.vault_number) if message.ids else PackReader(caller.vault_number, is_block)
+    return list(reader.read(ids))
 
 
 def _batches(vault_number: int, wanted: list[bytes], batch_bytes: int) -> Iterator[tuple[list[bytes], int]]:

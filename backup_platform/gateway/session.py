@@ -254,7 +254,7 @@ class PeerSession:
         for ids, size in plan:
             await context.sent.take(size)
             try:
-                found = await self._reading(lambda ids=ids: restoring.read_batch(caller, ids))  # type: ignore[misc]
+                found = await self._reading(lambda ids=ids: restoring.read_batch(caller, message, ids))  # type: ignore[misc]
                 for one in found:
                     if one.record is None:
                         missing.append(one.id)

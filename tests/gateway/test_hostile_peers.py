@@ -298,6 +298,7 @@ def test_chunk_under_a_blocks_name_does_not_keep_another_machine_from_its_backup
         committed = victim.commit(segment)
         assert isinstance(committed, messages.Committed), committed
         records, missing = victim.fetch(committed.snapshot, digest(block), [digest(one) for one in segment])
+        assert victim.fetch(committed.snapshot, digest(block)) == ({digest(block): block}, b"")
     assert (records, missing) == ({digest(one): one for one in segment}, b"")
 
 
