@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
+from django.db.models import QuerySet
+
 from backup_platform.tenants.models import Tenant
 from backup_platform.tenants.scope import without_tenant_scope
 
@@ -27,6 +29,13 @@ class ChainReport:
     broken: Break | None
 
 
+def chain_of(tenant_id: UUID | None) -> QuerySet[Entry]:
+    """The lines of a tenant's chain, or of the platform's own for None."""
+    if tenant_id is None:
+        return Entry.objects.filter(tenant__isnull=True)
+    return Entry.objects.filter(tenant_id=tenant_id)
+
+
 def check_chains() -> Iterator[ChainReport]:
     """Check the platform's chain and every tenant's, one after the other."""
     with without_tenant_scope("every audit chain is checked"):
@@ -36,7 +45,7 @@ def check_chains() -> Iterator[ChainReport]:
 
 
 def _check_chain(owner: str, tenant_id: UUID | None) -> ChainReport:
-    lines = Entry.objects.filter(tenant_id=tenant_id).order_by("id")
+    lines = chain_of(tenant_id).order_by("id")
     broken = find_break(lines.iterator(chunk_size=BATCH))
     newest = lines.last()
     return ChainReport(owner, lines.count(), bytes(newest.digest) if newest else b"", broken)

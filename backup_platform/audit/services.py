@@ -12,6 +12,7 @@ from backup_platform.tenants.scope import ScopeError, current_tenant_id, has_sco
 
 from .chain import FIRST_PREVIOUS, chain_lock_key, clean_detail, clean_text, entry_digest
 from .models import Entry
+from .queries import chain_of
 
 LOCK_CLASS = 0x5354_4155
 """First half of the advisory lock's key, so that a chain's lock is not some other lock of ours."""
@@ -33,7 +34,7 @@ def record(verb: str, *, actor: str, object: str = "", tenant: Any = None, **det
 
 def _append(tenant_id: UUID | None, verb: str, actor: str, subject: str, detail: dict[str, Any]) -> Entry:
     _lock_chain(tenant_id)
-    newest = Entry.objects.filter(tenant_id=tenant_id).order_by("-id").values_list("digest", flat=True).first()
+    newest = chain_of(tenant_id).order_by("-id").values_list("digest", flat=True).first()
     entry = Entry(
         tenant_id=tenant_id,
         at=timezone.now(),

@@ -95,7 +95,10 @@ class TenantQuerySet(QuerySet[M_co]):
                 raise ScopeError("Rows cannot be given to another tenant inside a tenant's scope.")
 
 
-class TenantManager(Manager.from_queryset(TenantQuerySet)):  # type: ignore[misc]
+_ManagerOfTenants = Manager.from_queryset(TenantQuerySet)  # a name of its own, or every result is untyped
+
+
+class TenantManager(_ManagerOfTenants[M_co]):
     """The default and base manager of everything that belongs to a tenant."""
 
     use_in_migrations = False
