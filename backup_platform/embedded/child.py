@@ -1,7 +1,7 @@
 """One child process: started in a session of its own, logged to a file, stopped within a bounded time.
 
 A session of its own, so that Ctrl-C reaches only the supervisor, which then stops everything in order. If the
-supervisor itself is killed, the kernel sends each child its stop signal (PR_SET_PDEATHSIG): nothing is left behind.
+supervisor itself is killed, the kernel sends each child a signal (PR_SET_PDEATHSIG): nothing is left behind.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class Recipe:
     log: Path
     ready: Callable[[], Awaitable[None]]
     stop_signal: signal.Signals = signal.SIGTERM
+    orphan_signal: signal.Signals | None = None  # if `up` itself is killed; None: the stop signal
     stop_seconds: float = 15
     ready_seconds: float = 120
     silent: Callable[[], Awaitable[bool]] | None = None
@@ -46,8 +47,10 @@ class Recipe:
 class Child:
     """The process of one recipe, started as often as need be."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, inherited: int | None = None) -> None:
+        """INHERITED is a file descriptor that the process keeps open for as long as it lives."""
         self.recipe = recipe
+        self._inherited = () if inherited is None else (inherited,)
         self.process: asyncio.subprocess.Process | None = None
 
     @property
@@ -63,7 +66,7 @@ class Child:
     async def start(self) -> None:
         """Start the process; its output goes to the end of its log."""
         bound_log(self.recipe.log)
-        stop_signal = self.recipe.stop_signal
+        orphan_signal = self.recipe.orphan_signal or self.recipe.stop_signal
         with self.recipe.log.open("ab") as output:
             self.process = await asyncio.create_subprocess_exec(
                 *self.recipe.command,
@@ -72,7 +75,8 @@ class Child:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                preexec_fn=lambda: _die_with_parent(stop_signal),
+                pass_fds=self._inherited,
+                preexec_fn=lambda: _die_with_parent(orphan_signal),
                 **self.recipe.spawn_options,
             )
         if self.process.stdin:
@@ -109,8 +113,8 @@ class Child:
         return "\n".join(text.strip().splitlines()[-lines:])
 
 
-def _die_with_parent(stop_signal: signal.Signals) -> None:
-    _libc.prctl(PR_SET_PDEATHSIG, int(stop_signal), 0, 0, 0)
+def _die_with_parent(orphan_signal: signal.Signals) -> None:
+    _libc.prctl(PR_SET_PDEATHSIG, int(orphan_signal), 0, 0, 0)
 
 
 def bound_log(log: Path) -> None:

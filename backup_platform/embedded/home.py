@@ -1,7 +1,7 @@
 """STRONGROOM_HOME: what one instance keeps on this host, and the lock that lets one `up` at a time have it.
 
     instance.json   the instance's id, where its servers' data is, which PostgreSQL cluster belongs to it
-    lock            held by the running `up`
+    lock            held by the running `up`; children.lock by it and by every process that it started
     run.json        how other commands reach the running instance (0600; there only while it runs)
     secrets/        0700, one file a secret, 0600
     servers/        PostgreSQL's and Valkey's data (or /var/lib/strongroom/<id>, see server_account)
@@ -14,11 +14,13 @@ start is how a lost mount turns into lost backups.
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import os
 import secrets
 import shutil
+import time
 import uuid
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -29,12 +31,13 @@ from backup_platform.embedded.errors import AlreadyRunning, HomeUnusable
 from backup_platform.embedded.server_account import OUTSIDE_ROOT, ServerAccount
 
 FORMAT = 1
-INSTANCE, LOCK = "instance.json", "lock"
+INSTANCE, LOCK, CHILDREN_LOCK = "instance.json", "lock", "children.lock"
+PREDECESSOR_SECONDS = 90
 SECRET_NAMES = ("django-key", "database-superuser", "database-owner", "database-application", "valkey")
 # Less than this and PostgreSQL may stop in the middle of a write; a fresh instance takes about 90 MB.
 MIN_FREE_BYTES = 256 * 1024 * 1024
 # What may stand in a directory that is otherwise new.
-HARMLESS = {LOCK, "lost+found", ".gitkeep"}
+HARMLESS = {LOCK, CHILDREN_LOCK, "lost+found", ".gitkeep"}
 
 
 @dataclass(frozen=True)
@@ -187,6 +190,28 @@ def lock_home(path: Path) -> IO[str]:
     handle.write(f"{os.getpid()}\n")
     handle.flush()
     return handle
+
+
+async def wait_for_predecessors(path: Path, seconds: float = PREDECESSOR_SECONDS) -> IO[str]:
+    """A lock that every child of `up` inherits, held until this file is closed *and* the last of them has ended.
+
+    Had an earlier `up` been killed, its servers may still be ending. Two Valkeys on one file, or two workers with one
+    name, would be worse than waiting. Raises AlreadyRunning if they do not end within SECONDS.
+    """
+    handle = (path / CHILDREN_LOCK).open("a", encoding="ascii")
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                handle.close()
+                raise AlreadyRunning(
+                    f"Processes of an earlier `up` still run in {path}.", f"`fuser {path / CHILDREN_LOCK}` names them."
+                ) from None
+            await asyncio.sleep(0.1)
+        else:
+            return handle
 
 
 def is_locked(path: Path) -> bool:

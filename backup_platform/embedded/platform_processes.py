@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from backup_platform.settings.environment import broker_from_redis_url
 CHECKOUT = Path(settings.BASE_DIR)
 MANAGE = [sys.executable, str(CHECKOUT / "manage.py")]
 CELERY = [sys.executable, "-m", "celery", "-A", "workers.app"]
+ANY_ADDRESS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 compared, not bound
 QUEUES = "control,verify,tier,restore,notify"
 # Threads that talk to the database at the same time; more than these would only wait for the disk.
 WEB_CONNECTIONS = "8"
@@ -38,13 +40,13 @@ class Addresses:
     @property
     def web(self) -> str:
         """The URL that a browser on this host opens."""
-        host = "127.0.0.1" if self.web_host in {"0.0.0.0", "::"} else self.web_host  # noqa: S104 compared, not bound
+        host = "127.0.0.1" if self.web_host in ANY_ADDRESS else self.web_host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.web_port}/"
 
     @property
     def gateway_probe(self) -> str:
         """The address at which this host itself reaches the gateway."""
-        return "127.0.0.1" if self.gateway_host in {"0.0.0.0", "::"} else self.gateway_host  # noqa: S104 compared
+        return "127.0.0.1" if self.gateway_host in ANY_ADDRESS else self.gateway_host
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,8 @@ def platform_recipes(instance: InstanceEnvironment, logs: Path, postgres: Postgr
             silent=readiness.worker_silent(postgres),
             ready=readiness.worker_ready(broker_from_redis_url(instance.redis_url)),
             stop_seconds=40,  # its own soft shutdown may take 30
+            # Celery waits for ever for a broker that died with us; whatever it did is claimed by lease and done again.
+            orphan_signal=signal.SIGKILL,
         ),
         Recipe(
             name="beat",
@@ -134,5 +138,6 @@ def platform_recipes(instance: InstanceEnvironment, logs: Path, postgres: Postgr
             environment=instance.for_child(),
             log=logs / "beat.log",
             ready=readiness.still_alive(1.5),
+            orphan_signal=signal.SIGKILL,
         ),
     ]

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -14,8 +15,9 @@ from pathlib import Path
 from backup_platform.embedded.child import Recipe
 from backup_platform.embedded.durable_files import write_private
 from backup_platform.embedded.errors import ServerFailed
-from backup_platform.embedded.home import Home, lock_home, open_home
+from backup_platform.embedded.home import Home, lock_home, open_home, wait_for_predecessors
 from backup_platform.embedded.platform_processes import (
+    ANY_ADDRESS,
     MANAGE,
     Addresses,
     InstanceEnvironment,
@@ -81,13 +83,14 @@ async def running_platform(wishes: Wishes, say: Callable[[str], None]) -> AsyncI
     home = open_home(wishes.home, account)
     with (
         contextlib.closing(lock_home(home.path)),
+        contextlib.closing(await wait_for_predecessors(home.path)) as children_lock,
         _ports(wishes) as (web, gateway),
         _socket_directory(make_socket_directory(account)) as sockets,
     ):
         servers = describe_servers(home, sockets, account)
         home = await asyncio.to_thread(prepare_servers, home, servers)
         addresses = _addresses(wishes, web, gateway)
-        supervisor = Supervisor(say)
+        supervisor = Supervisor(say, children_lock.fileno())
         try:
             instance = await _start_everything(home, servers, addresses, supervisor, say)
             running = Running(home, addresses, supervisor, wishes.ready_file)
@@ -121,7 +124,9 @@ def _socket_directory(directory: Path) -> Iterator[Path]:
 
 
 def _addresses(wishes: Wishes, web: Reservation, gateway: Reservation) -> Addresses:
-    told = wishes.gateway_address or f"{wishes.gateway_host}:{gateway.port}"
+    # Agents on other machines cannot dial "any address": they are told this host's name.
+    host = socket.getfqdn() if wishes.gateway_host in ANY_ADDRESS else wishes.gateway_host
+    told = wishes.gateway_address or f"{host}:{gateway.port}"
     return Addresses(wishes.web_host, web.port, wishes.gateway_host, gateway.port, told)
 
 

@@ -21,11 +21,13 @@ class Supervisor:
     """Children in the order of their start; stopped in the reverse order.
 
     SAY prints a line for the person at the terminal. CHANGED is called whenever a process was replaced by another.
+    CHILDREN_LOCK is the descriptor of a lock that lasts as long as any child does (home.wait_for_predecessors).
     """
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, say: Callable[[str], None], children_lock: int | None = None) -> None:
         self.children: dict[str, Child] = {}
         self._say = say
+        self._children_lock = children_lock
         self._keepers: list[asyncio.Task[None]] = []
         self._changed: Callable[[], None] = lambda: None
 
@@ -36,7 +38,7 @@ class Supervisor:
 
     async def start(self, recipe: Recipe) -> float:
         """Start one child and wait until it serves; seconds that it took. Raises ServerFailed."""
-        child = self.children[recipe.name] = Child(recipe)
+        child = self.children[recipe.name] = Child(recipe, self._children_lock)
         await child.start()
         return await wait_until_ready(child)
 

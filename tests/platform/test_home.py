@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from backup_platform.embedded.errors import AlreadyRunning, HomeUnusable, NotRunning
-from backup_platform.embedded.home import check_free_space, is_locked, lock_home, open_home
+from backup_platform.embedded.home import check_free_space, is_locked, lock_home, open_home, wait_for_predecessors
 from backup_platform.embedded.run_record import running_environment, write_run_record
 from backup_platform.embedded.server_account import ServerAccount, find_account
 
@@ -105,6 +107,17 @@ def test_second_lock_names_the_holder(path: Path) -> None:
         lock_home(path)
     assert not is_locked(path)
     lock_home(path).close()
+
+
+def test_start_waits_for_what_a_killed_predecessor_left_running(path: Path) -> None:
+    open_home(path, OURSELVES)
+    lock = asyncio.run(wait_for_predecessors(path))
+    with subprocess.Popen(["sleep", "60"], pass_fds=[lock.fileno()]) as left:
+        lock.close()
+        with pytest.raises(AlreadyRunning, match="Processes of an earlier `up` still run"):
+            asyncio.run(wait_for_predecessors(path, seconds=0.2))
+        left.kill()
+    asyncio.run(wait_for_predecessors(path, seconds=5)).close()
 
 
 def test_commands_find_the_running_instance_and_nothing_else(path: Path) -> None:

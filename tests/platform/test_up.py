@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -35,6 +36,17 @@ def test_web_and_gateway_serve_where_the_ready_file_says(platform: Platform) -> 
         assert answer.status == 200
     host, port = ready["gateway"].rsplit(":", 1)
     socket.create_connection((host, int(port)), 5).close()
+
+
+def test_sign_in_page_comes_with_its_style_sheets(platform: Platform) -> None:
+    web = platform.ready()["web"]
+    with urllib.request.urlopen(f"{web}admin/login/", timeout=10) as answer:
+        page = answer.read().decode()
+    sheets = re.findall(r'href="(/static/[^"]+\.css)', page)
+    assert sheets
+    for sheet in sheets:
+        with urllib.request.urlopen(f"{web.rstrip('/')}{sheet}", timeout=10) as answer:
+            assert answer.status == 200
 
 
 def test_first_admin_has_a_one_time_password_in_a_closed_file(platform: Platform) -> None:
@@ -86,6 +98,16 @@ def test_platform_survives_the_death_of_its_database(platform: Platform) -> None
     wait_until(lambda: platform.ready()["pids"]["postgres"] != before, "a new PostgreSQL")
     with urllib.request.urlopen(f"{platform.ready()['web']}readyz", timeout=20) as answer:
         assert answer.status == 200
+
+
+def test_killed_up_takes_its_children_along_and_can_be_started_again(platform: Platform) -> None:
+    pids = platform.ready()["pids"].values()
+    platform.process.kill()
+    platform.process.wait()
+    platform.ready_file.unlink()
+    assert "No Strongroom runs" in manage(platform.home, "check_background").stderr
+    platform.start()
+    assert not [pid for pid in pids if is_alive(pid)]
 
 
 def test_sigterm_ends_everything_and_leaves_nothing_behind(platform: Platform) -> None:
