@@ -52,20 +52,21 @@ demo: setup ## Back up a real tree, restore it, compare; DEMO_SOURCE=dir, DEMO_E
 
 # What is not built yet says so and fails: a chore that pretends would be worse than none.
 define run_if_built
-	@if [ -f $(1) ]; then exec $(BIN)/python $(1); else echo "make $@: not built yet ($(1) is missing)."; exit 2; fi
+	@path=$(subst .,/,$(1)); if [ -f $$path.py ] || [ -f $$path/__main__.py ]; then exec $(BIN)/python -m $(1); \
+	  else echo "make $@: not built yet (there is no $$path.py)."; exit 2; fi
 endef
 
 bench: setup ## Agent and peers on the same corpora, into benchmarks/results/latest.json
-	$(call run_if_built,benchmarks/bench.py)
+	$(call run_if_built,benchmarks.bench)
 
 bench-fleet: setup ## Many agents at once, into benchmarks/results/latest-fleet.json
-	$(call run_if_built,benchmarks/bench_fleet.py)
+	$(call run_if_built,benchmarks.bench_fleet)
 
 bench-storage: setup ## What storage costs, into benchmarks/results/latest-storage.json
-	$(call run_if_built,benchmarks/bench_storage.py)
+	$(call run_if_built,benchmarks.bench_storage)
 
 defences: setup ## Each law's test with its defence taken away: fails unless that test fails
-	$(call run_if_built,tests/defences.py)
+	$(call run_if_built,tests.defences)
 
 soak: setup ## Hours of backups, faults and restores
-	$(call run_if_built,tests/soak.py)
+	$(call run_if_built,tests.soak)
