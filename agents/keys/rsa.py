@@ -16,6 +16,8 @@ from Crypto.Hash import SHA256
 from Crypto.Math.Primality import COMPOSITE, test_probable_prime
 from Crypto.PublicKey import RSA
 from Crypto.Signature import pss
+from cryptography.hazmat.primitives.asymmetric import rsa as openssl_rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from agents.keys.faults import KeyFault, SignatureFault
 from agents.keys.key_files import passphrase_bytes, private_numbers, public_numbers
@@ -125,10 +127,14 @@ class PrivateKey:
 
 
 def generate(bits: int = DEFAULT_BITS) -> PrivateKey:
-    """Make a new key of 3072 or 4096 bits."""
+    """Make a new key of 3072 or 4096 bits.
+
+    OpenSSL finds the primes, in a fifth of the time (decision 0025); the numbers are checked as any key file is.
+    """
     if bits not in MADE_BITS:
         raise KeyFault(f"New keys have 3072 or 4096 bits, not {bits}.")
-    return PrivateKey(RSA.generate(bits, e=EXPONENT))
+    made = openssl_rsa.generate_private_key(EXPONENT, bits)
+    return load_private(made.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()))
 
 
 def load_private(data: bytes, passphrase: str | None = None) -> PrivateKey:
