@@ -26,7 +26,12 @@ from protocol.wire.errors import FailureCode, LocalProtocolError, ProtocolError
 JOIN_BELOW = 4096
 """Pieces smaller than this are joined before they are sent: one TLS record instead of several."""
 TURN = 1 << 20
-"""Bytes sent before it is the reader's turn again."""
+"""Bytes sent before it is the reader's turn again, and the other way round."""
+MOST_PONGS = 65_536
+"""PINGs answered while older bytes of ours are still queued: a gateway that only asks and never reads is left."""
+SILENCE = 1800.0
+"""Seconds to wait for an answer or an acknowledgement while nothing but PINGs and PONGs is heard. The longest honest
+silence is the commit of a very large snapshot, which takes minutes."""
 
 OnEvent = Callable[[Event], None]
 _SILENT = frozenset({Phase.OPENING, Phase.GREETING, Phase.CLOSED, Phase.FAILED})
@@ -37,6 +42,7 @@ _SILENT = frozenset({Phase.OPENING, Phase.GREETING, Phase.CLOSED, Phase.FAILED})
 class _Waiting:
     future: Future[Any] = field(default_factory=Future)
     on_part: OnEvent | None = None
+    is_ping: bool = False
 
 
 class Channel:
@@ -67,7 +73,8 @@ class Channel:
         self._told.setblocking(False)
         self._ear.setblocking(False)
         now = time.monotonic()
-        self._heard = self._sent = self._moved = now
+        self._heard = self._sent = self._moved = self._useful = now
+        self._pongs = 0
         self._thread = threading.Thread(target=self._run, name="strongroom-io", daemon=True)
         self._thread.start()
 
@@ -152,13 +159,13 @@ class Channel:
             selector.register(self._ear, selectors.EVENT_READ)
             selector.register(self._socket, selectors.EVENT_READ)
             while True:
-                self._hear()
+                more_to_hear = self._hear()
                 blocked = self._speak()
                 if (fault := self._finished()) is not None:
                     return fault
                 events = selectors.EVENT_READ | (selectors.EVENT_WRITE if blocked else 0)
                 selector.modify(self._socket, events)
-                selector.select(self._patience(more=bool(self._outgoing) and not blocked))
+                selector.select(self._patience(more=more_to_hear or (bool(self._outgoing) and not blocked)))
                 self._drain_ear()
 
     def _finished(self) -> AgentError | None:
@@ -173,14 +180,23 @@ class Channel:
                 return Disconnected(f"The gateway at {self.where} has said nothing for {limits.IDLE:.0f} s.")
             if self._outgoing and now - self._moved > limits.FRAME_STALL:
                 return Disconnected(f"The gateway at {self.where} takes no more data.")
+            if self._outgoing or not self._is_owed():
+                self._useful = now
+            elif now - self._useful > SILENCE:
+                return Disconnected(f"The gateway at {self.where} has not answered for {SILENCE / 60:.0f} min.")
             if self._closing_until is None and now - min(self._sent, self._heard) > limits.KEEP_ALIVE:
                 self._ping(now)
         return None
 
+    def _is_owed(self) -> bool:
+        """Whether the gateway owes us an answer or an acknowledgement. PONGs pay nothing back."""
+        unacknowledged = self._connection.puts > self._connection.acknowledged
+        return unacknowledged or any(not waiting.is_ping for waiting in self._waiting.values())
+
     def _ping(self, now: float) -> None:
         if not self._outgoing and now - self._sent > limits.KEEP_ALIVE / 2 and self._connection.phase not in _SILENT:
             number = self._connection.new_request()
-            self._waiting[number] = _Waiting()
+            self._waiting[number] = _Waiting(is_ping=True)
             self._enqueue(messages.Ping(), number, b"")
             self._sent = now
 
@@ -194,21 +210,24 @@ class Channel:
         except BlockingIOError:
             return
 
-    def _hear(self) -> None:
-        """Read until nothing is left, telling every event as soon as it is whole."""
-        while True:
+    def _hear(self) -> bool:
+        """Read a turn's worth, telling every event as soon as it is whole. Returns whether there may be more."""
+        budget = TURN
+        while budget > 0:
             with self._lock:
                 room = self._connection.buffer()
             try:
                 size = self._socket.recv_into(room)
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                return
+                return False
             if not size:
                 raise Disconnected(f"The gateway at {self.where} closed the connection.", "Try again later.")
             self._heard = time.monotonic()
+            budget -= size
             with self._lock:
                 self._connection.filled(size)
             self._tell_events()
+        return True
 
     def _tell_events(self) -> None:
         while True:
@@ -229,9 +248,11 @@ class Channel:
     def _tell(self, event: Event) -> None:
         message = event.message
         if isinstance(message, messages.Ping):
-            with self._lock:
-                self._enqueue(messages.Pong(time=message.time), event.request, b"")
-        elif isinstance(message, messages.Record):
+            self._pong(message, event.request)
+            return
+        if not isinstance(message, messages.Pong):
+            self._useful = self._heard
+        if isinstance(message, messages.Record):
             self._part(event)
         elif isinstance(message, messages.Goodbye):
             raise Disconnected(f"The gateway at {self.where} closed the connection.", "Try again later.")
@@ -241,6 +262,13 @@ class Channel:
             raise failure(message)
         elif self._on_notice is not None:
             self._on_notice(self, event)
+
+    def _pong(self, ping: messages.Ping, request: int) -> None:
+        self._pongs += 1
+        if self._pongs > MOST_PONGS:
+            raise Refused(f"The gateway at {self.where} sends PINGs and does not read the answers.", "Report this.")
+        with self._lock:
+            self._enqueue(messages.Pong(time=ping.time), request, b"")
 
     def _part(self, event: Event) -> None:
         waiting = self._waiting.get(event.request)
@@ -279,6 +307,7 @@ class Channel:
     def _next_piece(self) -> memoryview | None:
         if not self._outgoing:
             self._moved = time.monotonic()
+            self._pongs = 0
             return None
         piece = self._outgoing.popleft()
         if len(piece) >= JOIN_BELOW or not self._outgoing or len(self._outgoing[0]) >= JOIN_BELOW:

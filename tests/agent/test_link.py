@@ -9,13 +9,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from blake3 import blake3
 
 from agents.engine.link import Begun, CommitAnswer, Statistics
 from agents.errors import AgentError, Busy, Disconnected, ExitCode, Fenced, Refused, Revoked, Temporary
+from agents.transport import io_loop
 from agents.transport.link import GatewayLink
 from protocol.wire import FailureCode, limits, messages
+from protocol.wire.frames import encode_header
+from protocol.wire.types import MessageType
 from tests.agent.scripted_gateway import Peer, begun, make_home, scripted, welcome
 
 pytestmark = pytest.mark.usefixtures("hasty")
@@ -204,6 +208,45 @@ def test_gateway_that_takes_no_data_is_left(tmp_path: Path, monkeypatch: pytest.
         with pytest.raises(Disconnected, match="takes no more"):
             put_many(link, 40, big)
         stopped.set()
+
+
+@pytest.mark.parametrize("ask", ["question", "commit", "put"])
+def test_gateway_that_only_answers_pings_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: str):
+    """A wait has an end also when the other side is alive and simply does not do its work."""
+    monkeypatch.setattr(io_loop, "SILENCE", 0.5)
+    monkeypatch.setattr(limits, "KEEP_ALIVE", 0.1)
+
+    def idle(peer: Peer) -> None:
+        peer.welcome()
+        peer.begin()
+        peer.wait_for_end()
+
+    asks = {
+        "question": lambda link: link.ask([bytes(32)]).result(10),
+        "commit": lambda link: link.commit(b"statement", b"r" * 200, [b"recipient"], [b"b" * 32], Statistics()),
+        "put": lambda link: put_many(link, 20, bytes(4 << 20)),
+    }
+    with linked(tmp_path, idle, retry_for=0) as (_, link):
+        link.begin(0, bytes(32), 0)
+        with pytest.raises(Disconnected, match="has not answered"):
+            asks[ask](link)
+
+
+def test_gateway_that_floods_pings_is_left_and_costs_a_bounded_amount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(io_loop, "MOST_PONGS", 500)
+    body = msgspec.msgpack.encode({"time": 1})
+    pings = b"".join(encode_header(MessageType.PING, number, len(body), 0) + body for number in range(1, 5_000))
+
+    def flood(peer: Peer) -> None:
+        peer.welcome()
+        peer.begin()
+        while True:
+            peer.socket.sendall(pings)
+
+    with linked(tmp_path, flood, retry_for=0) as (_, link):
+        link.begin(0, bytes(32), 0)
+        with pytest.raises(Refused, match="does not read the answers"):
+            link.ask([bytes(32)]).result(10)
 
 
 def put_many(link: GatewayLink, count: int, sealed: bytes) -> None:
