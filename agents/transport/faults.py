@@ -47,6 +47,15 @@ _ALERTS = {
         ENROLL_AGAIN,
     ),
 }
+_OTHER_PROTOCOL = frozenset(
+    {
+        "WRONG_VERSION_NUMBER",
+        "UNSUPPORTED_PROTOCOL",
+        "TLSV1_ALERT_PROTOCOL_VERSION",
+        "PACKET_LENGTH_TOO_LONG",
+        "RECORD_LAYER_FAILURE",
+    }
+)
 _EXPIRED, _NOT_YET_VALID, _WRONG_NAME = 10, 9, 62
 
 
@@ -88,7 +97,7 @@ def _tls_fault(fault: ssl.SSLError, where: str) -> AgentError:
             return AuthenticationFault(what, advice)
     if isinstance(fault, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
         return Disconnected(f"The gateway at {where} closed the connection.", "Try again later.")
-    if reason in ("WRONG_VERSION_NUMBER", "UNSUPPORTED_PROTOCOL", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"):
+    if reason in _OTHER_PROTOCOL:
         return UntrustedServer(f"The server at {where} does not speak TLS 1.3.", "Check host and port.")
     return Disconnected(
         f"The encrypted connection to {where} broke ({reason or 'unknown reason'}).", "Try again later."
