@@ -20,6 +20,7 @@ from pathlib import Path
 import psycopg
 import redis
 
+from backup_platform.embedded.child import ends_with_parent
 from backup_platform.embedded.postgres import APPLICATION, OWNER, PORT, Passwords, Postgres
 from backup_platform.embedded.server_account import find_account, reachable_binaries
 from backup_platform.embedded.socket_directory import make_socket_directory, remove_socket_directory
@@ -88,7 +89,14 @@ class ServerRun:
     ) -> None:
         with (self.root / log).open("wb") as output:
             process = subprocess.Popen(
-                command, env=environment, cwd="/", stdin=subprocess.PIPE, stdout=output, stderr=output, **options
+                command,
+                env=environment,
+                cwd="/",
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                preexec_fn=ends_with_parent(signal.SIGINT),  # a run that is killed leaves no server behind
+                **options,
             )
         process.stdin.write(text)
         process.stdin.close()

@@ -76,7 +76,7 @@ class Child:
                 stderr=output,
                 start_new_session=True,
                 pass_fds=self._inherited,
-                preexec_fn=lambda: _die_with_parent(orphan_signal),
+                preexec_fn=ends_with_parent(orphan_signal),
                 **self.recipe.spawn_options,
             )
         if self.process.stdin:
@@ -113,8 +113,12 @@ class Child:
         return "\n".join(text.strip().splitlines()[-lines:])
 
 
-def _die_with_parent(orphan_signal: signal.Signals) -> None:
-    _libc.prctl(PR_SET_PDEATHSIG, int(orphan_signal), 0, 0, 0)
+def ends_with_parent(number: signal.Signals) -> Callable[[], None]:
+    """For `preexec_fn`: the kernel sends the child this signal when its parent dies, however that dies.
+
+    One system call, prepared before the fork: nothing in it can meet a lock that another thread held.
+    """
+    return lambda: _libc.prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0)
 
 
 def bound_log(log: Path) -> None:

@@ -3,6 +3,7 @@
     instance.json   the instance's id, where its servers' data is, which PostgreSQL cluster belongs to it
     lock            held by the running `up`; children.lock by it and by every process that it started
     run.json        how other commands reach the running instance (0600; there only while it runs)
+    sockets         where the latest start put the servers' sockets, to be removed if that start was killed
     secrets/        0700, one file a secret, 0600
     servers/        PostgreSQL's and Valkey's data (or /var/lib/strongroom/<id>, see server_account)
     logs/           one file a process

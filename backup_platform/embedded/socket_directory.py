@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from backup_platform.embedded.durable_files import write_private
 from backup_platform.embedded.errors import HomeUnusable
 from backup_platform.embedded.server_account import ServerAccount
 
@@ -39,6 +40,17 @@ def make_socket_directory(account: ServerAccount) -> Path:
 
 def _candidates() -> list[Path]:
     return [Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp"), Path("/run")]  # noqa: S108 mkdtemp is the point
+
+
+def remember_socket_directory(note: Path, directory: Path) -> None:
+    """Remove the directory that a killed predecessor wrote to NOTE, and write this one there."""
+    try:
+        left = Path(note.read_text(encoding="utf-8").strip())
+    except FileNotFoundError:
+        left = directory
+    if left != directory and left.is_dir() and left.stat().st_uid == directory.stat().st_uid:
+        remove_socket_directory(left)
+    write_private(note, f"{directory}\n")
 
 
 def remove_socket_directory(directory: Path) -> None:

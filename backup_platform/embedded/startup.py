@@ -27,7 +27,11 @@ from backup_platform.embedded.ports import Reservation, reserve_port
 from backup_platform.embedded.run_record import remove_run_record, write_run_record
 from backup_platform.embedded.server_account import find_account
 from backup_platform.embedded.servers import Servers, describe_servers, prepare_servers
-from backup_platform.embedded.socket_directory import make_socket_directory, remove_socket_directory
+from backup_platform.embedded.socket_directory import (
+    make_socket_directory,
+    remember_socket_directory,
+    remove_socket_directory,
+)
 from backup_platform.embedded.supervisor import Supervisor
 
 COMMAND_SECONDS = 300
@@ -87,6 +91,7 @@ async def running_platform(wishes: Wishes, say: Callable[[str], None]) -> AsyncI
         _ports(wishes) as (web, gateway),
         _socket_directory(make_socket_directory(account)) as sockets,
     ):
+        remember_socket_directory(home.path / "sockets", sockets)
         servers = describe_servers(home, sockets, account)
         home = await asyncio.to_thread(prepare_servers, home, servers)
         addresses = _addresses(wishes, web, gateway)

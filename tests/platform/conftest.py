@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from backup_platform.embedded.child import ends_with_parent
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 START_SECONDS = 100
 STOP_SECONDS = 90
@@ -84,6 +86,7 @@ class Platform:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                preexec_fn=ends_with_parent(signal.SIGTERM),
                 **self.spawn_options,
             )
         wait_until(lambda: self.ready_file.exists() or self.process.poll() is not None, "the ready file")

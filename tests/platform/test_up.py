@@ -102,23 +102,25 @@ def test_platform_survives_the_death_of_its_database(platform: Platform) -> None
 
 def test_killed_up_takes_its_children_along_and_can_be_started_again(platform: Platform) -> None:
     pids = platform.ready()["pids"].values()
+    sockets = Path((platform.home / "sockets").read_text().strip())
     platform.process.kill()
     platform.process.wait()
     platform.ready_file.unlink()
     assert "No Strongroom runs" in manage(platform.home, "check_background").stderr
     platform.start()
     assert not [pid for pid in pids if is_alive(pid)]
+    assert not sockets.exists()
 
 
 def test_sigterm_ends_everything_and_leaves_nothing_behind(platform: Platform) -> None:
     pids = platform.ready()["pids"].values()
-    sockets = json.loads((platform.home / "run.json").read_text())["environment"]["REDIS_URL"].split("@")[1]
-    assert Path(sockets.split("?")[0]).exists()
+    sockets = Path((platform.home / "sockets").read_text().strip())
+    assert sockets.is_dir()
     assert platform.stop() == 0, platform.said()
     assert not [pid for pid in pids if is_alive(pid)]
     assert not platform.ready_file.exists()
     assert not (platform.home / "run.json").exists()
-    assert not Path(sockets.split("?")[0]).parent.exists()
+    assert not sockets.exists()
 
 
 def test_commands_say_so_when_nothing_runs(platform: Platform) -> None:

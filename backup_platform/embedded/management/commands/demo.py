@@ -16,6 +16,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 
+from backup_platform.embedded.child import ends_with_parent
 from backup_platform.embedded.demonstration.commands import AGENT
 from backup_platform.embedded.demonstration.showing import STEPS, Demonstration, choose_source
 from backup_platform.embedded.demonstration.telling import Teller
@@ -34,7 +35,8 @@ class Command(BaseCommand):
 
     def handle(self, *_: Any, **__: Any) -> None:
         """Exit code 0 only if the snapshot is verified and the restored tree is equal."""
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
         try:
             self._run(Path(settings.STRONGROOM_HOME).absolute())
         except EmbeddedError as fault:
@@ -95,6 +97,7 @@ def start_platform(home: Path, teller: Teller) -> tuple[subprocess.Popen[bytes],
             stdout=output,
             stderr=output,
             start_new_session=True,
+            preexec_fn=ends_with_parent(signal.SIGTERM),
         )
         try:
             ready = wait_for(ready_file, platform, output)
