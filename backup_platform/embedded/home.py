@@ -1,4 +1,4 @@
-"""STRONGROOM_HOME: what one instance keeps on this host, and the lock that lets one `up` at a time have it.
+"""STRONGROOM_HOME: what one instance keeps on this host.
 
     instance.json   the instance's id, where its servers' data is, which PostgreSQL cluster belongs to it
     lock            held by the running `up`; children.lock by it and by every process that it started
@@ -15,25 +15,21 @@ start is how a lost mount turns into lost backups.
 
 from __future__ import annotations
 
-import asyncio
-import fcntl
 import json
 import os
 import secrets
 import shutil
-import time
 import uuid
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO
 
 from backup_platform.embedded.durable_files import write_private
-from backup_platform.embedded.errors import AlreadyRunning, HomeUnusable
+from backup_platform.embedded.errors import HomeUnusable
+from backup_platform.embedded.locks import CHILDREN_LOCK, LOCK
 from backup_platform.embedded.server_account import OUTSIDE_ROOT, ServerAccount
 
 FORMAT = 1
-INSTANCE, LOCK, CHILDREN_LOCK = "instance.json", "lock", "children.lock"
-PREDECESSOR_SECONDS = 90
+INSTANCE = "instance.json"
 SECRET_NAMES = ("django-key", "database-superuser", "database-owner", "database-application", "valkey")
 # Less than this and PostgreSQL may stop in the middle of a write; a fresh instance takes about 90 MB.
 MIN_FREE_BYTES = 256 * 1024 * 1024
@@ -172,56 +168,3 @@ def check_free_space(home: Home, at_least: int = MIN_FREE_BYTES) -> None:
                 f" {at_least // 2**20} MB.",
                 "Free some space, then start again.",
             )
-
-
-def lock_home(path: Path) -> IO[str]:
-    """The home's lock, held until the returned file is closed. Raises AlreadyRunning if another process has it."""
-    handle = (path / LOCK).open("a+", encoding="ascii")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        handle.seek(0)
-        holder = handle.read(20).strip() or "unknown"
-        handle.close()
-        raise AlreadyRunning(
-            f"Strongroom already runs in {path} (process {holder}).",
-            "Stop that one first, or set STRONGROOM_HOME to another directory.",
-        ) from None
-    handle.truncate(0)
-    handle.write(f"{os.getpid()}\n")
-    handle.flush()
-    return handle
-
-
-async def wait_for_predecessors(path: Path, seconds: float = PREDECESSOR_SECONDS) -> IO[str]:
-    """A lock that every child of `up` inherits, held until this file is closed *and* the last of them has ended.
-
-    Had an earlier `up` been killed, its servers may still be ending. Two Valkeys on one file, or two workers with one
-    name, would be worse than waiting. Raises AlreadyRunning if they do not end within SECONDS.
-    """
-    handle = (path / CHILDREN_LOCK).open("a", encoding="ascii")
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                handle.close()
-                raise AlreadyRunning(
-                    f"Processes of an earlier `up` still run in {path}.", f"`fuser {path / CHILDREN_LOCK}` names them."
-                ) from None
-            await asyncio.sleep(0.1)
-        else:
-            return handle
-
-
-def is_locked(path: Path) -> bool:
-    """Whether a running `up` holds the home at PATH."""
-    try:
-        with (path / LOCK).open("r", encoding="ascii") as handle:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False

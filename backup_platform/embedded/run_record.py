@@ -7,7 +7,7 @@ from pathlib import Path
 
 from backup_platform.embedded.durable_files import write_private
 from backup_platform.embedded.errors import NotRunning
-from backup_platform.embedded.home import is_locked
+from backup_platform.embedded.locks import is_locked
 
 NAME = "run.json"
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from backup_platform.embedded.child import Recipe
 from backup_platform.embedded.durable_files import write_private
 from backup_platform.embedded.errors import ServerFailed
-from backup_platform.embedded.home import Home, lock_home, open_home, wait_for_predecessors
+from backup_platform.embedded.home import Home, open_home
+from backup_platform.embedded.locks import lock_home, wait_for_predecessors
 from backup_platform.embedded.platform_processes import (
     ANY_ADDRESS,
     MANAGE,

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from backup_platform.embedded.errors import AlreadyRunning, HomeUnusable, NotRunning
-from backup_platform.embedded.home import check_free_space, is_locked, lock_home, open_home, wait_for_predecessors
+from backup_platform.embedded.home import check_free_space, open_home
+from backup_platform.embedded.locks import is_locked, lock_home, wait_for_predecessors
 from backup_platform.embedded.run_record import running_environment, write_run_record
 from backup_platform.embedded.server_account import ServerAccount, find_account
 
