@@ -13,21 +13,27 @@ from backup_platform.embedded.errors import AlreadyRunning
 
 LOCK, CHILDREN_LOCK = "lock", "children.lock"
 PREDECESSOR_SECONDS = 90
+PROBE_SECONDS = 0.5  # a command that asks whether somebody runs (is_locked) holds the lock for an instant
 
 
 def lock_home(path: Path) -> IO[str]:
     """The home's lock, held until the returned file is closed. Raises AlreadyRunning if another process has it."""
     handle = (path / LOCK).open("a+", encoding="ascii")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        handle.seek(0)
-        holder = handle.read(20).strip() or "unknown"
-        handle.close()
-        raise AlreadyRunning(
-            f"Strongroom already runs in {path} (process {holder}).",
-            "Stop that one first, or set STRONGROOM_HOME to another directory.",
-        ) from None
+    deadline = time.monotonic() + PROBE_SECONDS
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                handle.seek(0)
+                holder = handle.read(20).strip() or "unknown"
+                handle.close()
+                raise AlreadyRunning(
+                    f"Strongroom already runs in {path} (process {holder}).",
+                    "Stop that one first, or set STRONGROOM_HOME to another directory.",
+                ) from None
+            time.sleep(0.02)
     handle.truncate(0)
     handle.write(f"{os.getpid()}\n")
     handle.flush()
