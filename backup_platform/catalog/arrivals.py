@@ -104,13 +104,20 @@ def discard_pack(pack_id: int) -> None:
 def rows_of_pack(pack_id: int) -> list[Arrival]:
     """The arrival rows of one pack by offset (at most some 900,000, what 64 MiB of the smallest records would be)."""
     pack = Pack.objects.filter(pk=pack_id).first()  # the scope's check
-    if pack is None:
-        return []
-    with connection.cursor() as cursor:
-        cursor.execute(
-            'SELECT kind, id, "offset", length FROM catalog_arrival WHERE pack = %s ORDER BY "offset"', [pack_id]
-        )
-        return [Arrival(kind, bytes(record_id), offset, length) for kind, record_id, offset, length in cursor]
+    return [] if pack is None else _rows(pack_id)
+
+
+def rows_to_finish(pack_id: int) -> list[Arrival] | None:
+    """The arrival rows of an open pack that nobody writes to any more; None when it is not open (any more).
+
+    Waits for the row's lock: a flush or a seal whose answer was lost may still be on the way to its commit, and rows
+    that come after the look would lose their bytes.
+    """
+    with transaction.atomic():
+        pack = Pack.objects.select_for_update(of=("self",)).filter(pk=pack_id).first()
+        if pack is None or pack.state != PackState.OPEN:
+            return None
+        return _rows(pack_id)
 
 
 def report_loss(pack_id: int, ids: Sequence[bytes]) -> None:
@@ -135,6 +142,14 @@ def _touch(session_id: UUID, fence: int) -> Session:
     if not live.update(last_seen_at=now, lease_until=now + LEASE):
         raise Fenced
     return Session.objects.select_related("vault").get(pk=session_id)
+
+
+def _rows(pack_id: int) -> list[Arrival]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            'SELECT kind, id, "offset", length FROM catalog_arrival WHERE pack = %s ORDER BY "offset"', [pack_id]
+        )
+        return [Arrival(kind, bytes(record_id), offset, length) for kind, record_id, offset, length in cursor]
 
 
 def _insert(session: Session, pack_id: int, rows: Sequence[Arrival]) -> None:

@@ -45,7 +45,7 @@ def examine_pack(pack: Pack) -> PackReport:
         except PackGone:
             pack.refresh_from_db(fields=["place", "path"])
     everything = frozenset((record_id, place.offset) for record_id, place in expected.records)
-    return PackReport("Its file is gone.", everything)
+    return PackReport("Its file is gone.", everything, outgrown=not everything)
 
 
 def tell_damage(pack: Pack, report: PackReport) -> Damage:

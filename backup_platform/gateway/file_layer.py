@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +37,14 @@ class FileLayer:
     def rename(self, source: Path, destination: Path) -> None:
         """Atomic within the spool's directory."""
         source.rename(destination)
+
+    def link(self, source: Path, destination: Path) -> None:
+        """A second name for a file, where the file system knows such; a name that is there already is fine."""
+        try:
+            destination.hardlink_to(source)
+        except OSError as fault:
+            if fault.errno not in (errno.EEXIST, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
+                raise
 
     def unlink(self, path: Path) -> None:
         """Remove a name; one that is gone already is fine."""

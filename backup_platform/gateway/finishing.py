@@ -19,10 +19,12 @@ from uuid import UUID
 
 import structlog
 from blake3 import blake3
+from django.db import transaction
 
 from backup_platform.audit.services import record as record_audit
 from backup_platform.catalog import arrivals
 from backup_platform.catalog.models import Pack, PackPlace, PackState
+from backup_platform.catalog.work import ask_to_deduplicate
 from backup_platform.gateway.file_layer import FileLayer
 from backup_platform.gateway.pack_writer import PackWriter, Record, SealedFile
 from backup_platform.gateway.spool import NEW, OPEN, SEALED, SET_ASIDE
@@ -68,8 +70,10 @@ def finish_pack(files: FileLayer, pack: UnfinishedPack) -> None:
     Raises PackDead when the disk refuses the copy, and database errors: call again later. Nobody else may write to it.
     """
     with tenant_scope(pack.tenant_id):
-        rows = arrivals.rows_of_pack(pack.pack_id)
-        sealed = _read_sealed(pack)
+        rows = arrivals.rows_to_finish(pack.pack_id)
+        if rows is None:
+            return  # sealed by a call whose answer was lost; by now its file may have been moved
+        sealed = _read_sealed(files, pack)
         if sealed is None:
             sealed = _remake(files, pack, rows)
         if sealed is None:
@@ -85,6 +89,7 @@ def _remake(files: FileLayer, pack: UnfinishedPack, rows: list[arrivals.Arrival]
     with _reading(source) as (read_at, size):
         compared = compare(scan(read_at, size), rows)
         if compared.lost:
+            _keep_evidence(files, pack)
             _report(pack, compared)
         if not compared.kept:
             _discard(files, pack, damaged=bool(compared.lost))
@@ -107,6 +112,22 @@ def _remake(files: FileLayer, pack: UnfinishedPack, rows: list[arrivals.Arrival]
         lost=len(compared.lost),
     )
     return sealed
+
+
+def settle_leftover(files: FileLayer, path: Path, row: Pack) -> None:
+    """What becomes of an open file whose row is not open: removed only if it is not the pack's only copy.
+
+    Without the sealed name beside it, a power cut took a rename back (then it is done again), or nobody knows.
+    """
+    sealed = path.with_suffix(SEALED)
+    if sealed.exists() or row.place == PackPlace.TARGET:
+        files.unlink(path)
+    elif _digest_of(path) == bytes(row.digest):
+        files.rename(path, sealed)
+        files.fsync_directory(path.parent)
+    else:
+        log.error("the open file of a pack whose sealed file is gone was set aside", pack=row.uid.hex[:12])
+        files.rename(path, path.with_suffix(SET_ASIDE))
 
 
 def scan(read_at: ReadAt, size: int) -> list[IndexEntry]:
@@ -140,6 +161,13 @@ def _record(read_at: ReadAt, entry: IndexEntry) -> Record:
     return Record(entry.kind, entry.id, entry.digest, payload)
 
 
+def _keep_evidence(files: FileLayer, pack: UnfinishedPack) -> None:
+    """Give the file a name that nothing removes, before its rows go: a crash in between must not lose it."""
+    if _path(pack, OPEN).exists():
+        files.link(_path(pack, OPEN), _path(pack, SET_ASIDE))
+        files.fsync_directory(pack.path.parent)
+
+
 def _report(pack: UnfinishedPack, compared: Comparison) -> None:
     fault = f"{len(compared.lost)} records that were acknowledged were not on the disk when the gateway started again."
     log.error(
@@ -148,28 +176,33 @@ def _report(pack: UnfinishedPack, compared: Comparison) -> None:
         lost=len(compared.lost),
         first=compared.lost[0].hex()[:12],
     )
-    arrivals.report_loss(pack.pack_id, compared.lost)
-    row = Pack.objects.filter(pk=pack.pack_id)
-    row.update(fault=fault)
-    if not compared.kept:
-        row.update(state=PackState.DAMAGED, place=PackPlace.LOST)
-    record_audit(
-        "pack.loss_found", actor="gateway", object=f"pack:{pack.uid}", tenant=pack.tenant_id, lost=len(compared.lost)
-    )
+    with transaction.atomic():
+        arrivals.report_loss(pack.pack_id, compared.lost)
+        row = Pack.objects.filter(pk=pack.pack_id)
+        row.update(fault=fault)
+        if not compared.kept:
+            row.update(state=PackState.DAMAGED, place=PackPlace.LOST)
+            ask_to_deduplicate(row.get())  # there is nothing to move, but snapshots wait for it
+        subject, lost = f"pack:{pack.uid}", len(compared.lost)
+        record_audit("pack.loss_found", actor="gateway", object=subject, tenant=pack.tenant_id, lost=lost)
 
 
 def _discard(files: FileLayer, pack: UnfinishedPack, *, damaged: bool) -> None:
     if damaged:
         if _path(pack, OPEN).exists():
             files.rename(_path(pack, OPEN), _path(pack, SET_ASIDE))
+        files.unlink(_path(pack, OPEN))  # renaming does nothing where both are names of one file
         return
     arrivals.discard_pack(pack.pack_id)
     for suffix in (OPEN, NEW):
         files.unlink(_path(pack, suffix))
 
 
-def _read_sealed(pack: UnfinishedPack) -> SealedFile | None:
-    """The file under its final name, if the crash came between the rename and the row."""
+def _read_sealed(files: FileLayer, pack: UnfinishedPack) -> SealedFile | None:
+    """The file under its final name, if the crash came between the rename and the row. Its name is durable then.
+
+    One whose index is damaged gets its open name back, so that its records are looked at one by one.
+    """
     path = _path(pack, SEALED)
     if not path.exists():
         return None
@@ -177,11 +210,24 @@ def _read_sealed(pack: UnfinishedPack) -> SealedFile | None:
         try:
             count = len(read_index(read_at, size))
         except FormatError:
+            if not _path(pack, OPEN).exists():
+                files.rename(path, _path(pack, OPEN))
             return None
-        digest = blake3()
-        for offset in range(0, size, DIGEST_STEP):
-            digest.update(read_at(offset, DIGEST_STEP))
-        return SealedFile(digest.digest(), size, count)
+        digest = _digest(read_at, size)
+    files.fsync_directory(path.parent)
+    return SealedFile(digest, size, count)
+
+
+def _digest_of(path: Path) -> bytes:
+    with _reading(path) as (read_at, size):
+        return _digest(read_at, size)
+
+
+def _digest(read_at: ReadAt, size: int) -> bytes:
+    digest = blake3()
+    for offset in range(0, size, DIGEST_STEP):
+        digest.update(read_at(offset, DIGEST_STEP))
+    return digest.digest()
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from backup_platform.catalog import arrivals
 from backup_platform.catalog.models import Pack, PackPlace, PackState
 from backup_platform.gateway.errors import PackDead
 from backup_platform.gateway.file_layer import FileLayer
-from backup_platform.gateway.finishing import UnfinishedPack, finish_pack
+from backup_platform.gateway.finishing import UnfinishedPack, finish_pack, settle_leftover
 from backup_platform.gateway.spool import NEW, OPEN, SEALED, SET_ASIDE, Spool, create_spool, orphan_spools
 from backup_platform.tenants.scope import without_tenant_scope
 
@@ -78,7 +78,9 @@ def _tidy_by_row(files: FileLayer, path: Path) -> None:
             # Nothing of it was acknowledged, or its rows went with a database that was put back: not removed here.
             log.warning("an open pack without a row was set aside", pack=uid[:12])
             files.rename(path, path.with_suffix(SET_ASIDE))
-    elif (path.suffix == OPEN and row.state != PackState.OPEN) or row.place == PackPlace.TARGET:
+    elif path.suffix == OPEN and row.state != PackState.OPEN:
+        settle_leftover(files, path, row)
+    elif row.place == PackPlace.TARGET:
         files.unlink(path)
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from backup_platform.audit.models import Entry
 from backup_platform.catalog import arrivals, sessions
+from backup_platform.catalog.deduplication import deduplicate_pack
 from backup_platform.catalog.models import Pack, PackPlace, PackState, Wanted
 from backup_platform.catalog.present import missing_ids
 from backup_platform.catalog.reading import PackReader
@@ -22,10 +23,11 @@ from backup_platform.gateway.finishing import UnfinishedPack, compare, finish_pa
 from backup_platform.gateway.pack_writer import PackWriter, Record
 from backup_platform.gateway.recovery import recover_spool, take_spool
 from backup_platform.gateway.spool import Spool, create_spool, orphan_spools, spool_root, try_spool
+from backup_platform.jobs.models import Job
 from backup_platform.tenants.scope import tenant_scope
 from protocol.stored.packs import IndexEntry, read_index
 from tests.gateway.agent_peer import digest
-from tests.gateway.faulty_files import EIO, BreakableFileLayer
+from tests.gateway.faulty_files import EIO, BreakableFileLayer, RecordingFileLayer
 from tests.gateway.stage import Stage
 
 
@@ -245,6 +247,99 @@ def test_every_orphan_is_recovered_and_one_is_taken(leave, strongroom_home):
     assert (others, unfinished) == ([], [])
     check_sealed(left)
     own.release()
+
+
+def crash_at(monkeypatch, step: str, recover, *, after: int = 0) -> None:
+    """Run `recover` with the given call of the file layer failing as a killed process does."""
+
+    class Crash(Exception):
+        pass
+
+    left = [after]
+    real = getattr(FileLayer, step)
+
+    def crash(*arguments):
+        if not left[0]:
+            raise Crash
+        left[0] -= 1
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FileLayer, step, crash)
+        with pytest.raises(Crash):
+            recover()
+
+
+@pytest.mark.defence
+def test_name_that_a_crash_left_undurable_is_synced_before_the_row_says_sealed(leave, monkeypatch):
+    left = leave(3)
+    crash_at(monkeypatch, "fsync_directory", lambda: recover_spool(FileLayer(), left.spool))
+    assert left.sealed.exists()
+    log: list[str] = []
+    seal = arrivals.seal_pack
+
+    def note_and_seal(*arguments):
+        log.append("row")
+        seal(*arguments)
+
+    monkeypatch.setattr(arrivals, "seal_pack", note_and_seal)
+    recover_spool(RecordingFileLayer(log), left.spool)
+    assert log[:2] == ["fsync directory", "row"]
+    check_sealed(left)
+
+
+@pytest.mark.defence
+def test_rename_that_the_power_took_back_is_done_again_and_nothing_is_removed(leave):
+    """The row says sealed, the directory still has the old name: the only copy must not be tidied away."""
+    left = leave(3)
+    recover_spool(FileLayer(), left.spool)
+    left.sealed.rename(left.path)
+    recover_spool(FileLayer(), left.spool)
+    check_sealed(left)
+
+
+def test_open_file_beside_a_sealed_row_that_is_not_its_pack_is_set_aside(leave):
+    left = leave(3)
+    recover_spool(FileLayer(), left.spool)
+    left.sealed.unlink()
+    left.path.write_bytes(b"something else")
+    recover_spool(FileLayer(), left.spool)
+    assert left.path.with_suffix(".damaged").read_bytes() == b"something else"
+
+
+def test_sealed_file_whose_index_is_damaged_is_finished_from_its_records(leave, monkeypatch):
+    left = leave(3)
+    crash_at(monkeypatch, "fsync_directory", lambda: recover_spool(FileLayer(), left.spool))
+    left.path.unlink()
+    with left.sealed.open("r+b") as file:
+        file.seek(-60, os.SEEK_END)
+        file.write(b"\xff\xff\xff")
+    recover_spool(FileLayer(), left.spool)
+    check_sealed(left)
+
+
+@pytest.mark.parametrize("step", ["fsync_directory", "unlink", "create", "write", "rename"])
+def test_evidence_of_a_loss_survives_a_crash(leave, monkeypatch, step):
+    left = leave(4)
+    with left.path.open("r+b") as file:
+        file.seek(left.entries[1].offset + 5)
+        file.write(b"\xff\x00\xff")
+    whole = left.path.read_bytes()
+    crash_at(monkeypatch, step, lambda: recover_spool(FileLayer(), left.spool))
+    recover_spool(FileLayer(), left.spool)
+    assert left.path.with_suffix(".damaged").read_bytes() == whole
+    assert left.reload().state == PackState.SEALED
+    assert left.present(left.acknowledged) == {digest(left.acknowledged[0])}
+
+
+def test_pack_that_was_lost_does_not_keep_its_snapshots_waiting(leave):
+    left = leave(2)
+    left.path.unlink()
+    recover_spool(FileLayer(), left.spool)
+    with tenant_scope(left.pack.tenant_id):
+        assert Job.objects.filter(kind="deduplicate", subject=f"pack:{left.pack.pk}").exists()
+        deduplicate_pack(left.pack.pk)
+    assert left.reload().deduplicated_at is not None
 
 
 entries = st.lists(st.integers(1, 50), max_size=12).map(
