@@ -29,6 +29,8 @@ class Use(StrEnum):
     """Keys the digest that decides where a manifest segment ends."""
     MACHINE_RECORD = "machine-record"
     """Keys the MAC of a machine record."""
+    DEDUP_COMMITMENT = "dedup-commitment"
+    """Stands in the signed vault record, so that nobody can pass another dedup secret off as the vault's."""
     ROOT_COMMITMENT = "root-commitment"
     """Derived from a root's own key: commits the root's header to that key."""
 

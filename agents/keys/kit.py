@@ -124,8 +124,10 @@ def _check_request(passphrase: str, name: str) -> None:
 
 def _new_kit(name: str, opening: PrivateKey, signing: PrivateKey) -> Kit:
     vault_id = uuid.uuid4().bytes
-    record = sign_vault_record(signing, number=1, vault_id=vault_id, epoch=1, opening_key=opening.public)
     secret = secrets.token_bytes(SECRET_SIZE)
+    record = sign_vault_record(
+        signing, number=1, vault_id=vault_id, epoch=1, opening_key=opening.public, dedup_secret=secret
+    )
     wrapped = wrap_secret(secret, vault_id=vault_id, epoch=1, recipient=opening.public)
     return _kit(name, opening, signing, record, (wrapped,))
 
@@ -138,6 +140,7 @@ def _kit(name: str, opening: PrivateKey, signing: PrivateKey, record: bytes, wra
     by_epoch = dict(unwrap_secret(item, opening, vault_id=vault_record.vault_id) for item in wrapped)
     if vault_record.epoch not in by_epoch:
         raise KeyFault("The dedup secret of the vault record's epoch is missing.")
+    vault_record.check_secret(by_epoch[vault_record.epoch])
     enrollment = EnrollmentKey(
         vault_record.vault_id,
         vault_record.epoch,

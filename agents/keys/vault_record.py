@@ -6,10 +6,14 @@ lower than one that it has seen, so that an old record cannot bring back a recip
 
 from __future__ import annotations
 
+import hmac
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
+
+from agents.keys.derive import Use, derive
 from agents.keys.faults import KeyFault, SignatureFault, VaultRecordFault
 from agents.keys.rsa import PrivateKey, PublicKey, load_public
 from protocol.stored.errors import FormatError
@@ -46,6 +50,13 @@ class VaultRecord:
     signing_key: PublicKey
     further: tuple[NamedKey, ...]
     created_at: int
+    secret_commitment: bytes = b""
+
+    def check_secret(self, dedup_secret: bytes) -> None:
+        """Return when this may be the vault's dedup secret; VaultRecordFault when the record commits to another."""
+        commitment = derive(dedup_secret, Use.DEDUP_COMMITMENT)
+        if self.secret_commitment and not hmac.compare_digest(commitment, self.secret_commitment):
+            raise VaultRecordFault("The dedup secret is not the one that the vault record commits to.")
 
     def recipients(self, reading_key: PublicKey | None) -> list[NamedKey]:
         """Return whom a root is sealed to. ``reading_key`` is the machine's own, None for a write-only machine."""
@@ -62,8 +73,12 @@ def sign_vault_record(
     opening_key: PublicKey,
     further: Sequence[tuple[str, PublicKey]] = (),
     created_at: int | None = None,
+    dedup_secret: bytes | None = None,
 ) -> bytes:
-    """Return the signed vault record that names ``opening_key`` and every further (name, key) as a recipient."""
+    """Return the signed vault record that names ``opening_key`` and every further (name, key) as a recipient.
+
+    With ``dedup_secret`` (the vault's, of ``epoch``) it commits to it, so that no other can be passed off as that.
+    """
     if opening_key == signing.public:
         raise VaultRecordFault("A vault's opening and signing keys must differ: a key has one use.")
     body = VaultRecordBody(
@@ -74,6 +89,7 @@ def sign_vault_record(
         signing_key=signing.public.spki,
         recipients=[Recipient(name, RSA_OAEP, key.spki) for name, key in further],
         created_at=time.time_ns() // 1000 if created_at is None else created_at,
+        secret_commitment=msgspec.UNSET if dedup_secret is None else derive(dedup_secret, Use.DEDUP_COMMITMENT),
     )
     unsigned = SignedVaultRecord(body, encode_vault_body(body), b"")
     return SignedVaultRecord(body, unsigned.body_bytes, signing.sign(unsigned.signed_bytes())).encode()
@@ -126,6 +142,7 @@ def _record(body: VaultRecordBody, signing_key: PublicKey) -> VaultRecord:
         signing_key=signing_key,
         further=tuple(_further(recipient) for recipient in body.recipients),
         created_at=body.created_at,
+        secret_commitment=b"" if body.secret_commitment is msgspec.UNSET else body.secret_commitment,
     )
 
 

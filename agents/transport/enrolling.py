@@ -105,6 +105,7 @@ def _accept(
         raise UntrustedServer(
             "The vault record is of another epoch than the enrolment string.", "Ask for a new string."
         )
+    record.check_secret(secret.dedup_secret)
     if enrolled.write_only != secret.write_only:
         raise UntrustedServer(
             f"The server says that this machine is{'' if enrolled.write_only else ' not'} write-only, "

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import msgspec
 
 from protocol.stored.errors import FormatError
-from protocol.stored.fields import ID_SIZE, Fields, check_size, decode_body, sized
+from protocol.stored.fields import DIGEST_SIZE, ID_SIZE, Fields, check_size, decode_body, sized
 from protocol.stored.prefix import PREFIX_SIZE, ObjectType, check_prefix, pack_prefix
 
 VAULT_RECORD_CONTEXT = b"strongroom/v1/vault-record\0"
@@ -40,6 +40,9 @@ class VaultRecordBody(msgspec.Struct, frozen=True, kw_only=True):
     signing_key: bytes
     recipients: list[Recipient] = []
     created_at: int = 0
+    secret_commitment: bytes | msgspec.UnsetType = msgspec.UNSET
+    """Says which dedup secret is the vault's in this epoch without telling it. Wrapped secrets alone prove nothing:
+    whoever has the opening key's public half can wrap one of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,8 @@ def decode_vault_record(data: bytes) -> SignedVaultRecord:
 
 def _check_body(body: VaultRecordBody) -> None:
     check_size(body.vault_id, ID_SIZE, "vault record", "vault id")
+    if body.secret_commitment is not msgspec.UNSET:
+        check_size(body.secret_commitment, DIGEST_SIZE, "vault record", "commitment to the dedup secret")
     if not 1 <= body.number < 1 << 63 or not 0 < body.epoch < 1 << 32:
         raise FormatError("vault record", "its number or epoch is out of bounds")
     if len(body.recipients) > MAX_FURTHER_RECIPIENTS:

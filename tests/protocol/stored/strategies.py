@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import strategies as st
 
 from protocol.stored.enrollment_blobs import EnrollmentSecret
@@ -67,6 +68,7 @@ vault_bodies = st.builds(
         st.builds(Recipient, st.text(max_size=10), st.integers(0, 9), st.binary(min_size=1, max_size=99)), max_size=3
     ),
     created_at=u63,
+    secret_commitment=st.just(msgspec.UNSET) | digest,
 )
 root_headers = st.builds(RootHeader, id16, id16, u32, id16, u63, digest)
 segment_refs = st.builds(SegmentRef, path, path, digest, digest, digest, u63, u63)
@@ -76,13 +78,18 @@ root_bodies = st.builds(
     sources=st.lists(path, max_size=3),
     started_at=u63,
     finished_at=u63,
-    secrets=st.dictionaries(u32, digest, max_size=2),
+    secrets=st.dictionaries(st.integers(1, 2**32 - 1), digest, max_size=2),
     segments=st.lists(segment_refs, max_size=4),
     files=u63,
     tags=st.lists(st.text(max_size=5), max_size=2),
 )
 enrollment_secrets = st.builds(
-    EnrollmentSecret, epoch=u32, dedup_secret=digest, signing_key_hash=digest, vault_record_number=u63
+    EnrollmentSecret,
+    epoch=u32,
+    dedup_secret=digest,
+    signing_key_hash=digest,
+    vault_record_number=u63,
+    write_only=st.booleans(),
 )
 index_entries = st.builds(IndexEntry, st.sampled_from([1, 2]), digest, u63, st.integers(1, 2**20), digest)
 
