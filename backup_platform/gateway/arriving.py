@@ -148,6 +148,8 @@ class Arriving:
         batch, size = self._next_batch()
         records = [record for record, _, _ in batch]
         try:
+            if self._pack is not None and not await self._packs.has_room():
+                await self._seal()  # needs little; to open the next one is refused
             pack = self._pack = self._pack or await self._packs.open(self.holder)
             entries = await self._packs.pools.disk(lambda: _append(pack, records))
         finally:
@@ -158,7 +160,7 @@ class Arriving:
         self._pending.rows += entries
         self._pending.bytes += size
         self._pending.through = batch[-1][1]
-        if pack.writer.size >= self._limits.pack_bytes or pack.writer.full:
+        if pack.writer.size >= self._limits.pack_bytes or len(pack.writer.entries) >= self._limits.pack_records:
             await self._seal()
 
     def _next_batch(self) -> tuple[list[tuple[Record, int, float]], int]:

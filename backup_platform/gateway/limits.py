@@ -61,9 +61,12 @@ class GatewayLimits:
     flush_bytes: int = 16 * MIB
     flush_seconds: float = 1
     pack_bytes: int = 64 * MIB
+    pack_records: int = 65_536
+    """Records of a pack: its index is held in memory while it is open, and one-byte chunks would make it 300 MiB. Far
+    above a thousand chunks of 64 KiB, far below the format's 1,048,576."""
     pack_idle_seconds: float = 600
     spool_reserve: int = 256 * MIB
-    """Free bytes below which no new pack is begun: a full disk may be the database's too."""
+    """Free bytes below which packs are sealed and no new one is begun: a full disk may be the database's too."""
     lease_renewal_seconds: float = 20
     retry_seconds: float = 10
     """How often the finishing of a pack that failed (disk full, database away) is tried again."""

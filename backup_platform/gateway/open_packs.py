@@ -28,6 +28,8 @@ from protocol.wire.errors import FailureCode
 log = structlog.get_logger(__name__)
 
 SPOOL_FULL = "The server's spool disk is nearly full. Nothing was lost; the backup can go on when there is space again."
+DOUBT_SECONDS = 600
+"""How long a row whose answer was lost is looked for; a transaction that idles is ended by the server after 60."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +62,25 @@ class OpenPacks:
         self.limits = limits
         self._parked: dict[UUID, tuple[OpenPack, int]] = {}  # session → pack, and the fence that wrote it
         self._unfinished: list[UnfinishedPack] = []
+        self._doubtful: dict[UUID, float] = {}  # packs whose row may or may not have been written → loop time
+
+    async def has_room(self) -> bool:
+        """Whether the spool's disk has more than its reserve: a full disk may be the database's too."""
+        free = await self.pools.disk(lambda: self.files.free_bytes(self.spool.directory))
+        return free >= self.limits.spool_reserve
 
     async def open(self, holder: Holder) -> OpenPack:
         """A new pack: first its row, under the fence, then its file. Raises Fenced, PackDead, Refusal."""
-        if await self.pools.disk(lambda: self.files.free_bytes(self.spool.directory)) < self.limits.spool_reserve:
+        if not await self.has_room():
             raise Refusal(FailureCode.TEMPORARY, SPOOL_FULL, retry_after=self.limits.retry_seconds, final=True)
         uid, spool = uuid4(), self.spool
-        pack = await self.pools.database(
-            lambda: arrivals.open_pack(holder.session, holder.fence, uid=uid, spool=spool.name), holder.tenant_id
-        )
+        try:
+            pack = await self.pools.database(
+                lambda: arrivals.open_pack(holder.session, holder.fence, uid=uid, spool=spool.name), holder.tenant_id
+            )
+        except DatabaseError:
+            self._doubtful[uid] = asyncio.get_running_loop().time()
+            raise
         row = UnfinishedPack.of(pack, spool.directory)
         path = row.path.with_name(row.path.name + OPEN)
         try:
@@ -114,7 +126,7 @@ class OpenPacks:
             pack = self.take(session)
             if pack is not None:
                 await self.seal(pack)
-        waiting, self._unfinished = self._unfinished, []
+        waiting, self._unfinished = self._unfinished + await self._written_after_all(), []
         for row in waiting:
             await self._finish(row)
 
@@ -135,6 +147,20 @@ class OpenPacks:
             log.warning("parked packs could not be looked up", fault=type(fault).__name__)
             return set()
 
+    async def _written_after_all(self) -> list[UnfinishedPack]:
+        """Packs whose row was written although the answer was lost: snapshots of their session would wait for them."""
+        if not self._doubtful:
+            return []
+        try:
+            found = await self.pools.database(lambda: _rows_of(self.spool, set(self._doubtful)))
+        except DatabaseError as fault:
+            log.warning("doubtful packs could not be looked up", fault=type(fault).__name__)
+            return []
+        settled = {row.uid for row in found}
+        oldest = asyncio.get_running_loop().time() - DOUBT_SECONDS
+        self._doubtful = {uid: at for uid, at in self._doubtful.items() if uid not in settled and at > oldest}
+        return found
+
     async def _finish(self, row: UnfinishedPack) -> None:
         try:
             await self.pools.database(lambda: finish_pack(self.files, row))
@@ -143,6 +169,11 @@ class OpenPacks:
             self._unfinished.append(row)
         except Exception:
             log.exception("a pack cannot be finished; the next start of a gateway tries again", pack=str(row.uid)[:8])
+
+
+def _rows_of(spool: Spool, uids: set[UUID]) -> list[UnfinishedPack]:
+    with without_tenant_scope("a gateway's packs are of every tenant"):
+        return [UnfinishedPack.of(row, spool.directory) for row in arrivals.open_packs(spool.name) if row.uid in uids]
 
 
 def _moved_on(fences: dict[UUID, int]) -> set[UUID]:

@@ -20,7 +20,6 @@ from backup_platform.gateway.errors import PackDead
 from backup_platform.gateway.file_layer import Buffer, FileLayer, write_all
 from backup_platform.gateway.spool import SEALED
 from protocol.stored.packs import (
-    MAX_PACK_RECORDS,
     RECORD_HEADER_SIZE,
     IndexEntry,
     RecordKind,
@@ -70,11 +69,6 @@ class PackWriter:
         self._fd = self._guard(lambda: files.create(self.path))
         self.size = 0
         self._write([header])
-
-    @property
-    def full(self) -> bool:
-        """No room in the index for more records."""
-        return len(self.entries) >= MAX_PACK_RECORDS
 
     def append(self, records: Sequence[Record]) -> list[IndexEntry]:
         """Write `records` to the end of the file (not yet durable); returns where each one's sealed bytes are."""

@@ -214,3 +214,35 @@ def test_what_is_unexpected_is_told_without_details(gateway_factory, stage, monk
             agent.missing([bytes(32)])
     assert failed.value.code == FailureCode.INTERNAL
     assert "secret" not in failed.value.failure.message
+
+
+def test_open_pack_is_sealed_when_space_is_short(gateway_factory, stage):
+    """What is open may not grow into the reserve: there may be many of them, and the database beside them."""
+    files = BreakableFileLayer()
+    gateway = gateway_factory(files=files)
+    machine = stage.machine()
+    with AgentPeer(gateway, machine) as agent:
+        agent.begin()
+        agent.put(b"one")
+        agent.flush()
+        files.broken["free_bytes"] = ENOSPC
+        agent.put(b"two")
+        with pytest.raises(Failed, match="nearly full"):
+            agent.flush()
+        wait_until(lambda: list(gateway.spool.glob("*.pack")))
+    with AgentPeer(gateway, machine) as agent:
+        begin_when_free(agent)
+        assert agent.missing([digest(b"one"), digest(b"two")]) == {digest(b"two")}
+
+
+def test_tiny_records_seal_a_pack_by_their_number(gateway_factory, stage):
+    gateway = gateway_factory(limits=GatewayLimits(pack_records=300))
+    with AgentPeer(gateway, stage.machine()) as agent:
+        agent.begin()
+        for number in range(1000):
+            agent.put(number.to_bytes(2, "big"))
+        agent.flush()
+        with tenant_scope(stage.vault.tenant_id):
+            sealed = list(Pack.objects.filter(state=PackState.SEALED).values_list("records", flat=True))
+    assert len(sealed) >= 1
+    assert all(300 <= records < 300 + arriving.MAX_BATCH for records in sealed)
