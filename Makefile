@@ -56,8 +56,8 @@ define run_if_built
 	  else echo "make $@: not built yet (there is no $$path.py)."; exit 2; fi
 endef
 
-bench: setup ## Agent and peers on the same corpora, into benchmarks/results/latest.json
-	$(call run_if_built,benchmarks.bench)
+bench: setup ## Agent, restic and borg on the same corpora, into benchmarks/results/latest.json (BENCH_RUNS, BENCH_ROOT, BENCH_ARGS)
+	@exec $(BIN)/python -m benchmarks.run $(BENCH_ARGS)
 
 bench-fleet: setup ## Many agents at once, into benchmarks/results/latest-fleet.json
 	$(call run_if_built,benchmarks.bench_fleet)
