@@ -44,9 +44,7 @@ class Command(OperatorCommand):
         vault = self._find_vault(options["tenant"], key)
         host, port = gateway_address()
         try:
-            made, blob = new_enrollment(
-                host, port, authority().fingerprint, key, write_only=options["write_only"]
-            )
+            made, blob = new_enrollment(host, port, authority().fingerprint, key, write_only=options["write_only"])
             create_token(
                 vault,
                 made.token,
