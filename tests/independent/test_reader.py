@@ -78,7 +78,7 @@ def test_kit_is_authenticated_as_the_page_says(stored: Stored):
     assert kit["checksum"] == hashlib.sha256(canonical("checksum")).hexdigest()
     record = msgpack.unpackb(base64.b64decode(kit["vault_record"])[12:-386])
     _, secrets = reader.open_kit(stored.kit / "recovery-key.pem", PASSPHRASE)
-    assert record["secret_commitment"] == reader.derive("secret-commitment", secrets[record["epoch"]])
+    assert record["secret_commitment"] == reader.derive("dedup-commitment", secrets[record["epoch"]])
 
 
 def test_reader_is_short_and_has_nothing_of_ours():
