@@ -24,12 +24,12 @@ from agents.engine.link import (
     Progress,
     Statistics,
 )
-from agents.engine.paths import unique_sources
+from agents.engine.paths import plain, unique_sources
 from agents.engine.pipeline import Pipeline
 from agents.engine.previous import Previous
 from agents.engine.saving import Outcome, Parts, Saver
 from agents.engine.scanning import Scanner
-from agents.engine.sealing import ChunkSealer, VaultSecrets, seal_root
+from agents.engine.sealing import ChunkSealer, RootTooLarge, SealedRoot, VaultSecrets, seal_root
 from agents.engine.tally import Tally
 from agents.errors import Refused, UsageFault
 from agents.keys.derive import Use, derive
@@ -176,16 +176,17 @@ class _Backup:
         """One pass; a second one without the cache if it turns out to be damaged on the way."""
         try:
             mark_tainted(base, self._cache, lost, avoid)
-            return self._pass(
-                Previous(self._cache, base.segments, base.bundles) if base.segments else None, lost, avoid
-            )
+            previous = Previous(self._cache, base.segments, base.bundles) if base.segments else None
+            return self._pass(previous, lost, avoid, base.half_read)
         except CacheFault as fault:
             self._cache.discard(str(fault))
             self._tally.restart()
             base.clear()
             return self._pass(None, lost, avoid)
 
-    def _pass(self, previous: Previous | None, lost: Set[bytes], avoid: Set[bytes]) -> Outcome:
+    def _pass(
+        self, previous: Previous | None, lost: Set[bytes], avoid: Set[bytes], half_read: Set[bytes] = frozenset()
+    ) -> Outcome:
         scanner = Scanner(
             self._sources,
             self._exclusions,
@@ -196,13 +197,13 @@ class _Backup:
         pipeline = Pipeline(self._link, self._sealer, self._judge, self._progress, workers=self._options.workers)
         try:
             with pipeline:
-                return Saver(self._parts(pipeline, lost, avoid), previous).run(scanner)
+                return Saver(self._parts(pipeline, lost, avoid, half_read), previous).run(scanner)
         finally:
             scanner.close()
             self._bytes_sent += pipeline.bytes_sent
             self._chunks_sent += pipeline.chunks_sent
 
-    def _parts(self, pipeline: Pipeline, lost: Set[bytes], avoid: Set[bytes]) -> Parts:
+    def _parts(self, pipeline: Pipeline, lost: Set[bytes], avoid: Set[bytes], half_read: Set[bytes]) -> Parts:
         return Parts(
             pipeline=pipeline,
             cache=self._cache,
@@ -215,6 +216,7 @@ class _Backup:
             cancel=self._cancel,
             avoid=avoid,
             lost=lost,
+            half_read=half_read,
         )
 
     def _own_files(self) -> frozenset[bytes]:
@@ -233,15 +235,7 @@ class _Backup:
 
     def _commit(self, begun: Begun, base: Base, outcome: Outcome) -> tuple[CommitAnswer, Statement]:
         author, sequence = self._author, begun.head_sequence + 1
-        root = seal_root(
-            self._root_body(outcome),
-            tenant_id=author.tenant_id,
-            vault_id=author.vault_id,
-            epoch=author.epoch,
-            machine_id=author.machine_id,
-            sequence=sequence,
-            recipients=author.recipients,
-        )
+        root = self._sealed_root(outcome, sequence)
         blocks = [segment.head.ref.block_id for segment in outcome.segments]
         statement = sign_statement(
             author.identity,
@@ -256,7 +250,9 @@ class _Backup:
         )
         if base.segments:
             rows = [(segment.row, segment.digest) for segment in base.segments]
-            self._cache.stage_layout(Layout(rows, base.bundles, base.generation, statement.digest))
+            self._cache.stage_layout(
+                Layout(rows, base.bundles, base.generation, statement.digest, list(base.half_read))
+            )
         self._home.save_pending_statement(statement.encode())
         answer = self._link.commit(statement.encode(), root.file, root.records, blocks, self._statistics(outcome))
         if answer.snapshot not in (b"", statement.snapshot_id):
@@ -265,6 +261,24 @@ class _Backup:
                 "Ask the operator; the next backup finds out what became of this one.",
             )
         return answer, statement
+
+    def _sealed_root(self, outcome: Outcome, sequence: int) -> SealedRoot:
+        author = self._author
+        try:
+            return seal_root(
+                self._root_body(outcome),
+                tenant_id=author.tenant_id,
+                vault_id=author.vault_id,
+                epoch=author.epoch,
+                machine_id=author.machine_id,
+                sequence=sequence,
+                recipients=author.recipients,
+            )
+        except RootTooLarge:
+            raise Refused(
+                f"The list of {len(outcome.segments):,} parts of the manifest is too long for one snapshot.",
+                "Back up fewer directories at a time: nothing was published.",
+            ) from None
 
     def _root_body(self, outcome: Outcome) -> RootBody:
         counts, author = outcome.counts, self._author
@@ -282,7 +296,7 @@ class _Backup:
             errors=self._tally.errors,
             exclusions=self._exclusions.described(),
             chunker=self._options.chunker,
-            tags=list(self._options.tags),
+            tags=[plain(tag) for tag in self._options.tags],
         )
 
     def _statistics(self, outcome: Outcome) -> Statistics:

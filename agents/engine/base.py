@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from agents.engine.bundling import KIB
 from agents.engine.cache import Bundle, Cache, CachedSegment
 from agents.engine.link import BackupLink
+from agents.engine.paths import path_key
 from agents.engine.saving import Outcome
 
 #: How much of bundles that are mostly unused may be written anew in one run: bytes, and a share of the sources.
@@ -29,10 +30,11 @@ class Base:
     segments: list[CachedSegment] = field(default_factory=list)
     bundles: dict[bytes, Bundle] = field(default_factory=dict)
     generation: int = 0
+    half_read: Set[bytes] = frozenset()
 
     def clear(self) -> None:
         """There is nothing to build on after all."""
-        self.segments, self.bundles = [], {}
+        self.segments, self.bundles, self.half_read = [], {}, frozenset()
 
 
 def load_base(cache: Cache) -> Base:
@@ -40,7 +42,7 @@ def load_base(cache: Cache) -> Base:
     layout = cache.layout()
     if layout is None:
         return Base()
-    return Base(cache.segments(layout), layout.bundles, layout.generation)
+    return Base(cache.segments(layout), layout.bundles, layout.generation, frozenset(layout.half_read))
 
 
 def next_base(outcome: Outcome, base: Base, sequence: int, generation: int) -> Base:
@@ -49,7 +51,7 @@ def next_base(outcome: Outcome, base: Base, sequence: int, generation: int) -> B
     bundles = {bundle_id: base.bundles[bundle_id] for bundle_id in used & base.bundles.keys()}
     for bundle_id in used - bundles.keys():
         bundles[bundle_id] = Bundle(outcome.bundles[bundle_id], sequence)
-    return Base(list(outcome.segments), bundles, generation)
+    return Base(list(outcome.segments), bundles, generation, outcome.half_read)
 
 
 def find_lost(base: Base, cache: Cache, link: BackupLink) -> set[bytes]:
@@ -107,6 +109,7 @@ def choose_repacked(base: Base) -> frozenset[bytes]:
 
 def mark_tainted(base: Base, cache: Cache, lost: Set[bytes], avoid: Set[bytes]) -> None:
     """Mark the segments that cannot be used again as they are. `avoid` is `lost` and what is to be repacked."""
+    half_read = [path_key(path) for path in base.half_read]
     for segment in base.segments:
         ref = segment.head.ref
         segment.tainted = (
@@ -114,4 +117,5 @@ def mark_tainted(base: Base, cache: Cache, lost: Set[bytes], avoid: Set[bytes]) 
             or ref.block_id in lost
             or not avoid.isdisjoint(segment.head.usage)
             or (bool(lost) and not lost.isdisjoint(cache.chunk_ids(segment)))
+            or any(path_key(ref.first_path) <= key <= path_key(ref.last_path) for key in half_read)
         )

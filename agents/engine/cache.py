@@ -33,6 +33,8 @@ FORMAT = 1
 #: Bounds for reading: a damaged cache must not fill the memory.
 MAX_KEYS = 64 << 20
 MAX_LAYOUT = 512 << 20
+#: What reading a damaged file may raise: sqlite3 cannot even decode the error text when it quotes a spoilt schema.
+UNREADABLE = (sqlite3.Error, UnicodeError)
 
 T = TypeVar("T")
 
@@ -74,6 +76,8 @@ class Layout(msgspec.Struct, frozen=True):
     bundles: dict[bytes, Bundle]
     generation: int
     statement: bytes
+    #: Paths that could not be read to their end: their keys say nothing.
+    half_read: list[bytes] = []
 
 
 @dataclass(slots=True)
@@ -106,13 +110,13 @@ class Cache:
     def _open(self) -> sqlite3.Connection:
         try:
             return self._connect()
-        except (CacheFault, sqlite3.Error, msgspec.MsgspecError, OSError) as fault:
+        except (CacheFault, *UNREADABLE, msgspec.MsgspecError, OSError) as fault:
             reason = str(fault) if isinstance(fault, CacheFault) else "it is damaged"
             self.notes.append(f"The cache was thrown away ({reason}); every file is read again.")
         self._delete()
         try:
             return self._connect()
-        except (CacheFault, sqlite3.Error, OSError):
+        except (CacheFault, *UNREADABLE, OSError):
             self.notes.append("The cache cannot be written; the next backup will read every file again.")
             self._broken = True
             return _prepare(sqlite3.connect(":memory:", isolation_level=None), self._binding)
@@ -147,9 +151,9 @@ class Cache:
 
     def close(self) -> None:
         """Leave no side files behind: they would hold what is deleted here."""
-        with suppress(sqlite3.Error):
+        with suppress(*UNREADABLE):
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        with suppress(sqlite3.Error):
+        with suppress(*UNREADABLE):
             self._database.close()
 
     # --- reading ---------------------------------------------------------------------------------
@@ -208,7 +212,7 @@ class Cache:
     def _one(self, query: str, *values: object) -> tuple[object, ...] | None:
         try:
             row: tuple[object, ...] | None = self._database.execute(query, values).fetchone()
-        except sqlite3.Error as fault:
+        except UNREADABLE as fault:
             raise CacheFault("it is damaged") from fault
         return row
 
@@ -278,7 +282,7 @@ class Cache:
             if not self._database.in_transaction:
                 self._database.execute("BEGIN IMMEDIATE")
             return self._database.execute(statement, values).lastrowid or 0
-        except sqlite3.Error:
+        except UNREADABLE:
             self._give_up()
             return 0
 
@@ -287,13 +291,13 @@ class Cache:
             return
         try:
             self._database.execute("COMMIT")
-        except sqlite3.Error:
+        except UNREADABLE:
             self._give_up()
 
     def _give_up(self) -> None:
         self._broken = True
         self.notes.append("The cache could not be written; the next backup may read files again that did not change.")
-        with suppress(sqlite3.Error):
+        with suppress(*UNREADABLE):
             self._database.execute("ROLLBACK")
 
 

@@ -25,6 +25,16 @@ def read_small(descriptor: int, size: int) -> bytes:
     return b"".join(parts)
 
 
+def read_to_end(descriptor: int, limit: int) -> bytes:
+    """A file from its start to its end, whatever its size is said to be; `limit` bytes at most."""
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    parts = []
+    while limit > 0 and (data := os.read(descriptor, limit)):
+        parts.append(data)
+        limit -= len(data)
+    return b"".join(parts)
+
+
 def is_untouched(before: os.stat_result, after: os.stat_result) -> bool:
     """Whether nothing was written to a file between two looks at it."""
     return (

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from blake3 import blake3
 
+from agents.engine.paths import plain
 from protocol.stored.manifests import Entry, EntryType, Extent
 
 #: (path, mode, uid, gid, size, mtime_ns, ctime_ns, inode): a file is unchanged when all of it is what it was.
@@ -21,6 +22,8 @@ UNTRUSTED = -1
 TICK_NS = 20_000_000
 COARSE_TICK_NS = 2_000_000_000
 _SECOND_NS = 1_000_000_000
+#: What a manifest can hold of a time: 64 bits of nanoseconds, the years 1678 to 2262. Any user can set others.
+_LEAST_TIME, _GREATEST_TIME = -(1 << 63), (1 << 63) - 1
 
 _TYPES = {
     stat.S_IFREG: EntryType.FILE,
@@ -54,9 +57,15 @@ def key_of(path: bytes, info: os.stat_result) -> Key:
 def trusted_key(key: Key, started_ns: int) -> Key:
     """The key to remember: one that never matches when the file's times are not safely older than the scan."""
     coarse = key[5] % _SECOND_NS == 0 and key[6] % _SECOND_NS == 0
-    if max(key[5], key[6]) < started_ns - (COARSE_TICK_NS if coarse else TICK_NS):
+    is_old = max(key[5], key[6]) < started_ns - (COARSE_TICK_NS if coarse else TICK_NS)
+    if is_old and min(key[5], key[6]) >= _LEAST_TIME:
         return key
-    return (*key[:6], UNTRUSTED, key[7])
+    return (*key[:5], bounded_time(key[5]), UNTRUSTED, key[7])
+
+
+def bounded_time(nanoseconds: int) -> int:
+    """The time, or the nearest one that a manifest can hold."""
+    return min(max(nanoseconds, _LEAST_TIME), _GREATEST_TIME)
 
 
 def type_of(info: os.stat_result) -> EntryType | None:
@@ -96,7 +105,7 @@ class Describer:
             user_name(info.st_uid),
             group_name(info.st_gid),
             size,
-            info.st_mtime_ns,
+            bounded_time(info.st_mtime_ns),
             [] if extents is None else extents,
             digest,
             os.readlink(name, dir_fd=directory) if kind == EntryType.SYMLINK else b"",
@@ -155,7 +164,7 @@ def user_name(uid: int) -> str:
     import pwd
 
     try:
-        return pwd.getpwuid(uid).pw_name
+        return plain(pwd.getpwuid(uid).pw_name)
     except KeyError:
         return ""
 
@@ -166,6 +175,6 @@ def group_name(gid: int) -> str:
     import grp
 
     try:
-        return grp.getgrgid(gid).gr_name
+        return plain(grp.getgrgid(gid).gr_name)
     except KeyError:
         return ""

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 
+from agents.engine.paths import plain
 from agents.errors import UsageFault
 
 #: Directories of pseudo file systems; they are saved as empty directories.
@@ -57,7 +58,7 @@ class Exclusions:
 
     def described(self) -> list[str]:
         """For the root: what was left out, in the user's words."""
-        return [*self._names, *(DEFAULT_NAMES if self.defaults else ())]
+        return [*map(plain, self._names), *(DEFAULT_NAMES if self.defaults else ())]
 
 
 def _compile(pattern: str) -> tuple[str, bool] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Callable
@@ -21,6 +22,8 @@ READS = 3
 REREAD_BELOW = 64 << 20
 #: Hashing holes beyond this would take longer than it is worth: such a file has no whole-file digest.
 MOST_HASHED_HOLES = 64 << 30
+#: A file with more holes than this is refused: anybody may make one of eight exbibytes, and nobody could wait for it.
+MOST_HOLE_BYTES = 64 << 40
 ZEROS = bytes(4 << 20)
 
 
@@ -52,10 +55,15 @@ class LargeFileReader:
         self.bytes_read = 0
 
     def read(self, descriptor: int, group: str, on_part: PartListener) -> tuple[LargeContent, os.stat_result]:
-        """Read until it was not changed meanwhile, a few times at most; return it with the fstat that it belongs to."""
+        """Read until it was not changed meanwhile, a few times at most; return it with the fstat that it belongs to.
+
+        OSError when it cannot be read, or has more holes than anybody could wait for.
+        """
         while True:
             for attempt in range(READS):
                 before = os.fstat(descriptor)
+                if before.st_size - before.st_blocks * 512 > MOST_HOLE_BYTES:
+                    raise OSError(errno.EFBIG, "it was not saved: its holes are too large to wait for")
                 content = self._read_once(descriptor, before, group, on_part)
                 content.changed = content.size != before.st_size or not is_untouched(before, os.fstat(descriptor))
                 final = attempt == READS - 1 or before.st_size > REREAD_BELOW
@@ -68,7 +76,8 @@ class LargeFileReader:
         hasher = _WholeHash()
         for start, end, is_hole in ranges(descriptor, info):
             if is_hole:
-                content.sparse.append((start, end - start))
+                if len(content.sparse) <= MOST_HOLES:
+                    content.sparse.append((start, end - start))
                 self._hole(content, end - start, group, hasher, on_part)
             else:
                 ended = self._data(content, descriptor, start, end, group, hasher, on_part)

@@ -16,6 +16,7 @@ from blake3 import blake3
 from msgspec.structs import force_setattr
 
 from agents.engine.describing import Key
+from agents.engine.paths import LONG_PATH
 from agents.engine.slots import Reference, Slot
 from protocol.stored.blocks import block_id, encode_block
 from protocol.stored.manifests import (
@@ -37,6 +38,10 @@ EXTENT_WEIGHT = 72
 SMALLEST = 16 * 1024
 FURTHER = 112 * 1024
 LARGEST = 512 * 1024
+#: What an entry may hold beside its path and extents (link targets, attributes, holes) has no part in where segments
+#: end, but a bound: users could fill the chunk that a segment has to fit into. Two largest entries stay far below it.
+MOST_FURTHER_BYTES = 512 * 1024
+_HOLE_BYTES = 20
 #: Keeps encoding in one piece and reading one directory cheap even for the shortest of paths.
 MOST_ENTRIES = 8192
 
@@ -68,6 +73,7 @@ class SegmentDraft:
     counts: Counts = field(default_factory=Counts)
     waiting: list[Slot] = field(default_factory=list)
     weight: int = 0
+    further_bytes: int = 0
 
     def is_ready(self) -> bool:
         """Whether every chunk that it names has an id."""
@@ -151,14 +157,15 @@ class SegmentWriter:
         _count(draft.counts, entry)
         weight = ENTRY_WEIGHT + len(entry.path) + EXTENT_WEIGHT * len(references)
         draft.weight += weight
-        if draft.weight >= SMALLEST and self._is_end(entry, weight):
+        draft.further_bytes += _further_bytes(entry)
+        if draft.further_bytes >= MOST_FURTHER_BYTES or (draft.weight >= SMALLEST and self._is_end(entry, weight)):
             self.end()
 
     def _is_end(self, entry: Entry, weight: int) -> bool:
         draft = self._draft
         if draft.weight >= LARGEST or len(draft.entries) >= MOST_ENTRIES:
             return True
-        return is_segment_end(self._key, entry.path, entry.part, weight)
+        return len(entry.path) <= LONG_PATH and is_segment_end(self._key, entry.path, entry.part, weight)
 
     def end(self) -> None:
         """Close the open segment, if there is one."""
@@ -172,6 +179,11 @@ def is_segment_end(key: bytes, path: bytes, part: int, weight: int) -> bool:
     named = path + b"\0" + part.to_bytes(4, "big")
     drawn = int.from_bytes(blake3(named, key=key).digest()[:8], "big")
     return drawn * FURTHER < weight << 64
+
+
+def _further_bytes(entry: Entry) -> int:
+    attributes = sum(len(name) + len(value) for name, value in entry.xattrs) if entry.xattrs else 0
+    return len(entry.link) + attributes + _HOLE_BYTES * len(entry.sparse)
 
 
 def _count(counts: Counts, entry: Entry) -> None:

@@ -12,8 +12,12 @@ import os
 from collections.abc import Iterable
 
 ROOT = b"/"
-#: A path that is longer cannot be saved: its entry must fit into a manifest segment with room to spare.
-MAX_PATH = 1 << 20
+#: A path that is longer is neither saved nor restored. 16 times what the system takes in one call; without a bound a
+#: user could make paths of which a few hundred fill a root, which names every segment's first and last one.
+MAX_PATH = 64 * 1024
+#: Longer ones are rare where nobody makes them on purpose. They end no segment of their own accord, and are left out
+#: when there are too many of them for a root.
+LONG_PATH = 1024
 
 
 def path_key(path: bytes) -> bytes:

@@ -13,13 +13,14 @@ from agents.engine.bundling import SMALL_FILE, Bundler
 from agents.engine.cache import Cache, CachedSegment
 from agents.engine.chunking import Chunker
 from agents.engine.compression import group_of
-from agents.engine.contents import is_untouched, read_small
+from agents.engine.contents import is_untouched, read_small, read_to_end
 from agents.engine.describing import Describer, Key, key_of, trusted_key, type_of
 from agents.engine.faults import Cancelled
 from agents.engine.large_files import LargeFileReader
 from agents.engine.link import FileState
 from agents.engine.manifests import Counts, SegmentDraft, SegmentWriter
 from agents.engine.opening import open_regular
+from agents.engine.paths import LONG_PATH
 from agents.engine.pipeline import Pipeline
 from agents.engine.previous import Known, Previous
 from agents.engine.scanning import Scanner, reason_of
@@ -32,6 +33,7 @@ from protocol.stored.manifests import Entry, EntryType
 READS = 3
 #: Names of hard-linked files remembered, so that each is read once.
 MOST_LINKS = 100_000
+TOO_MANY_LONG_PATHS = "it was not saved: its path is long, and there are too many of those for one snapshot"
 CHANGED_WHILE_READ = "it changed while it was read, and was saved as it was read"
 _FILE = 0o100000
 _TYPE = 0o170000
@@ -53,6 +55,8 @@ class Parts:
     #: Chunks that the server lacks, and bundles to be written anew: files that use them are read.
     avoid: Set[bytes] = frozenset()
     lost: Set[bytes] = frozenset()
+    #: Paths whose last backup ended in a fault when a part of them was told already: they are read whatever their keys.
+    half_read: Set[bytes] = frozenset()
 
 
 @dataclass(slots=True)
@@ -63,6 +67,7 @@ class Outcome:
     #: id -> length of the bundles that were made.
     bundles: dict[bytes, int]
     counts: Counts
+    half_read: frozenset[bytes]
 
 
 class Saver:
@@ -79,6 +84,7 @@ class Saver:
         self._segments = SegmentQueue(parts.pipeline, parts.cache)
         self._bundles: list[Slot] = []
         self._reader = LargeFileReader(parts.pipeline, parts.chunker, parts.cancel)
+        self._half_read: set[bytes] = set()
         self._links: dict[tuple[int, int], tuple[Key, list[Reference], int, bytes]] = {}
 
     # --- the walk --------------------------------------------------------------------------------
@@ -121,7 +127,9 @@ class Saver:
         return self._finish()
 
     def _mount(self, done: bytes | None) -> list[Key] | None:
-        keys = self._previous.mount(done) if self._previous is not None else None
+        if self._previous is None or self._segments.is_crowded:
+            return None
+        keys = self._previous.mount(done)
         return self._ridden() if keys == [] else keys
 
     def _ridden(self) -> list[Key] | None:
@@ -135,7 +143,7 @@ class Saver:
             self._tally.file("unmodified", counts.files)
             keys = self._previous.ridden()
             if keys != []:
-                return keys
+                return None if self._segments.is_crowded else keys
 
     def _dismount(self, key: Key) -> None:
         """Something differs at `key`: what was compared before it goes into a new segment."""
@@ -150,8 +158,10 @@ class Saver:
         if path == self._parts.first_source:
             # What lies on the way to the sources changes without them: it is a segment of its own.
             self._writer.end()
+        if len(path) > LONG_PATH and self._segments.is_crowded:
+            return self._tally.error(path, TOO_MANY_LONG_PATHS)
         known = self._previous.find(path) if self._previous is not None else None
-        if known is not None and known.key == key and not known.touches(self._parts.avoid):
+        if known is not None and known.key == key and self._is_sound(known):
             return self._keep(known, key)
         try:
             kind = type_of(info)
@@ -165,6 +175,9 @@ class Saver:
         except OSError as fault:
             self._tally.error(path, reason_of(fault))
         return None
+
+    def _is_sound(self, known: Known) -> bool:
+        return known.entry.path not in self._parts.half_read and not known.touches(self._parts.avoid)
 
     def _keep(self, known: Known, key: Key) -> None:
         for entry, references in known.parts:
@@ -200,7 +213,9 @@ class Saver:
         for _ in range(READS):
             data = read_small(descriptor, before.st_size)
             after = os.fstat(descriptor)
-            if is_untouched(before, after) and len(data) == before.st_size:
+            if is_untouched(before, after):
+                if len(data) != before.st_size:
+                    data = self._whatever_it_holds(path, descriptor)
                 break
             before = after
             if before.st_size >= SMALL_FILE:
@@ -219,6 +234,15 @@ class Saver:
         references = self._place(data, digest, known)
         self._add_file(path, before, entry, references, known)
         return True
+
+    def _whatever_it_holds(self, path: bytes, descriptor: int) -> bytes:
+        """The content of a file that has another size than the system says, as those of pseudo file systems have."""
+        data = read_to_end(descriptor, SMALL_FILE)
+        if len(data) == SMALL_FILE:
+            self._tally.error(
+                path, f"it holds more than its size says: only its first {SMALL_FILE - 1:,} bytes were saved"
+            )
+        return data[: SMALL_FILE - 1]
 
     def _place(self, data: bytes, digest: bytes, known: Known | None) -> list[Reference]:
         """Where a small file's content lies: where it lay if it is the same, else in the open bundle."""
@@ -252,7 +276,11 @@ class Saver:
             )
             self._writer.add(entry, references, self._trusted(path, seen) if part == 0 else None)
 
-        content, before = self._reader.read(descriptor, group_of(path), on_part)
+        try:
+            content, before = self._reader.read(descriptor, group_of(path), on_part)
+        except OSError:
+            self._half_read.add(path)
+            raise
         if content.changed:
             self._tally.error(path, CHANGED_WHILE_READ)
         entry = self._describer.entry(
@@ -303,7 +331,8 @@ class Saver:
         counts = Counts()
         for segment in segments:
             counts.add(segment.counts)
-        return Outcome(segments, {slot.id: slot.length for slot in self._bundles}, counts)
+        bundles = {slot.id: slot.length for slot in self._bundles}
+        return Outcome(segments, bundles, counts, frozenset(self._half_read))
 
 
 def _state(entry: Entry, known: Known | None) -> FileState:

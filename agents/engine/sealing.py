@@ -166,6 +166,10 @@ class RootRecipient(Protocol):
     def key(self) -> PublicKey: ...
 
 
+class RootTooLarge(ValueError):
+    """A manifest of so many segments, or with so long paths at their ends, that its root would outgrow its bound."""
+
+
 @dataclass(frozen=True, slots=True)
 class SealedRoot:
     """A root file, its BLAKE3 and its recipient records: all of it may be stored by anybody."""
@@ -201,7 +205,7 @@ def seal_root(
     nonce = nonces(ciphers.NONCE_SIZE)
     file = header + nonce + ciphers.encrypt(key, nonce, encode_root_body(body), header)
     if len(file) > MAX_ROOT:
-        raise ValueError(f"a root has at most {MAX_ROOT} bytes, this one has {len(file)}")
+        raise RootTooLarge(f"a root has at most {MAX_ROOT} bytes, this one has {len(file)}")
     digest = blake3(file).digest()
     return SealedRoot(file, digest, _wrap_to_all(key, digest, recipients))
 

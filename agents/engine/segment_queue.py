@@ -13,6 +13,10 @@ from agents.engine.slots import Slot
 
 #: Segments that wait for their chunks; more than an open bundle may keep waiting (bundling.MOST_SEGMENTS).
 MOST_WAITING = 48
+#: Bytes of the root that segments may fill before long paths are no longer saved; the rest is for all other segments.
+ROOM_IN_ROOT = 6 << 20
+#: What a segment's record in the root takes beside its two paths.
+_ROOT_RECORD = 128
 
 
 @dataclass(slots=True)
@@ -36,14 +40,23 @@ class SegmentQueue:
         self._cache = cache
         self._segments: list[CachedSegment | None] = []
         self._waiting: deque[_Waiting] = deque()
+        self._in_root = 0
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether the root, which names every segment's first and last path, has little room left."""
+        return self._in_root > ROOM_IN_ROOT
 
     def reuse(self, segment: CachedSegment) -> None:
         """Append a segment of the latest snapshot as it is."""
+        ref = segment.head.ref
+        self._in_root += _ROOT_RECORD + len(ref.first_path) + len(ref.last_path)
         self._segments.append(segment)
 
     def add(self, draft: SegmentDraft) -> None:
         """Append a new segment. Blocks while too many wait."""
         self._waiting.append(_Waiting(len(self._segments), draft))
+        self._in_root += _ROOT_RECORD + len(draft.entries[0].path) + len(draft.entries[-1].path)
         self._segments.append(None)
         self.advance()
         while len(self._waiting) > MOST_WAITING:
