@@ -14,7 +14,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ IDENTITY, READING = "identity.pem", "reading.pem"
 CERTIFICATE, AUTHORITY = "certificate.pem", "ca.pem"
 MACHINE, SECRET, RECORD = "machine.json", "secret", "machine.record"
 LAST, PENDING = "statement.last", "statement.pending"
-CACHE, LOCK = "cache.sqlite", "lock"
+CACHE, LOCK, MACHINE_LOCK = "cache.sqlite", "lock", "machine.lock"
 PRIVATE_FILES = (IDENTITY, READING, SECRET, MACHINE, RECORD, LAST, PENDING, CACHE)
 # No file here is larger than a few kilobytes; a bound keeps a wrong file from filling the memory.
 MAX_STATE_FILE = 1 << 20
@@ -90,6 +90,10 @@ def default_home() -> Path:
     from platformdirs import user_state_path
 
     return user_state_path("strongroom-agent")
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
 def fsync_directory(path: Path) -> None:
@@ -168,12 +172,17 @@ class AgentHome:
         self._write(MACHINE, machine.to_json())
 
     def remember_record_number(self, number: int) -> None:
-        """Keep the highest vault record number seen; a lower one is refused from now on."""
-        machine = self.machine()
-        if number > machine.record_number:
-            from dataclasses import replace
+        """Keep the highest vault record number seen; a lower one is refused from now on.
 
-            self.save_machine(replace(machine, record_number=number))
+        Two commands may do this at once (`status` beside a backup): the lower number must not be written last.
+        """
+        if number <= self.machine().record_number:
+            return
+        with open(self.path / MACHINE_LOCK, "ab", opener=_private) as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # held for one small write, and freed by the kernel if its holder dies
+            machine = self.machine()
+            if number > machine.record_number:
+                self.save_machine(replace(machine, record_number=number))
 
     def identity_pem(self) -> bytes:
         """The identity key (PKCS#8 PEM, no passphrase): TLS and signatures."""
@@ -217,7 +226,16 @@ class AgentHome:
 
     def last_statement(self) -> bytes | None:
         """The newest statement that the server acknowledged, whole with its signature; None before the first."""
-        return self._read_optional(LAST)
+        from protocol.stored.errors import (
+            FormatError,
+        )  # here, since `strongroom --help` needs neither hashes nor formats
+        from protocol.stored.statements import decode_statement
+
+        statement = self._read_optional(LAST)
+        try:
+            return statement and decode_statement(statement).encode()
+        except FormatError as fault:
+            raise self._damaged(LAST, fault.why) from fault
 
     def pending_statement(self) -> bytes | None:
         """A statement that was sent and whose acknowledgement is not yet known; None normally."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,10 @@ import pytest
 from agents import state
 from agents.errors import ExitCode, HomeBusy, NotEnrolled, StateFault
 from agents.state import AgentHome, MachineState
+from protocol.stored.statements import Statement
 from tests.agent.scripted_gateway import make_home
+
+ONE, TWO = (Statement(b"v" * 16, 1, b"m" * 16, n, n, *[bytes(32)] * 3, b"signed").encode() for n in (1, 2))
 
 
 def test_empty_home_is_not_enrolled(tmp_path: Path):
@@ -62,15 +66,15 @@ def test_missing_or_short_files_of_an_enrolled_home_are_damage_and_not_a_new_enr
 def test_statement_is_pending_until_it_is_promoted_or_dropped(tmp_path: Path):
     home = AgentHome(tmp_path / "agent")
     home.prepare()
-    home.save_pending_statement(b"one")
+    home.save_pending_statement(ONE)
     assert (home.pending_statement(), home.last_statement()) == (b"one", None)
     home.promote_pending_statement()
     assert (home.pending_statement(), home.last_statement()) == (None, b"one")
-    home.save_pending_statement(b"two")
+    home.save_pending_statement(TWO)
     home.drop_pending_statement()
     assert (home.pending_statement(), home.last_statement()) == (None, b"one")
     home.promote_pending_statement()
-    assert home.last_statement() == b"one"
+    assert home.last_statement() == ONE
 
 
 def test_interrupted_write_leaves_the_old_content_and_no_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -94,6 +98,32 @@ def test_record_number_only_grows(tmp_path: Path):
     assert home.machine().record_number == 3
     home.remember_record_number(5)
     assert home.machine().record_number == 5
+
+
+def test_lower_record_number_never_overtakes_a_higher_one_on_its_way_to_disk(tmp_path: Path, monkeypatch):
+    home = make_home(tmp_path / "agent", 1, record_number=3)
+    save, other = (
+        AgentHome.save_machine,
+        threading.Thread(target=lambda: AgentHome(home.path).remember_record_number(5)),
+    )
+
+    def slowly(self: AgentHome, machine: MachineState) -> None:
+        if machine.record_number == 4:
+            other.start()  # a second command, in the middle of the first one's write
+            other.join(0.3)
+        save(self, machine)
+
+    monkeypatch.setattr(AgentHome, "save_machine", slowly)
+    home.remember_record_number(4)
+    other.join(20)
+    assert home.machine().record_number == 5
+
+
+def test_damaged_last_statement_is_named_without_a_traceback(tmp_path: Path):
+    home = make_home(tmp_path / "agent", 1)
+    (home.path / "statement.last").write_bytes(b"STRM rubbish")
+    with pytest.raises(StateFault, match=r"statement\.last"):
+        home.last_statement()
 
 
 def _try_lock(path: str, answer) -> None:
