@@ -67,12 +67,12 @@ def test_statement_is_pending_until_it_is_promoted_or_dropped(tmp_path: Path):
     home = AgentHome(tmp_path / "agent")
     home.prepare()
     home.save_pending_statement(ONE)
-    assert (home.pending_statement(), home.last_statement()) == (b"one", None)
+    assert (home.pending_statement(), home.last_statement()) == (ONE, None)
     home.promote_pending_statement()
-    assert (home.pending_statement(), home.last_statement()) == (None, b"one")
+    assert (home.pending_statement(), home.last_statement()) == (None, ONE)
     home.save_pending_statement(TWO)
     home.drop_pending_statement()
-    assert (home.pending_statement(), home.last_statement()) == (None, b"one")
+    assert (home.pending_statement(), home.last_statement()) == (None, ONE)
     home.promote_pending_statement()
     assert home.last_statement() == ONE
 
