@@ -50,6 +50,7 @@ def create_spool(root: Path, files: FileLayer) -> Spool:
     name = f"spool-{secrets.token_hex(6)}"
     (root / name).mkdir(mode=0o700)
     files.fsync_directory(root)
+    files.fsync_directory(root.parent)
     spool = try_spool(root, name)
     if spool is None:
         raise OSError(f"another process locked the new spool {name}")

@@ -55,7 +55,9 @@ class LocalStore(Store):
         """Make a directory that is missing or empty a store; NotAStore when it holds something else."""
         with _translated("the store"):
             root.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
-            if any(name != MARK for name in os.listdir(root)):
+            _sync_folder(root.parent)
+            names = os.listdir(root)
+            if names and MARK not in names:
                 raise NotAStore("The directory for the store is not empty, and is no store.")
             _write_mark(root)
         return cls(root)
@@ -191,15 +193,39 @@ def _translated(key: str) -> Iterator[None]:
 
 
 def _enter(parent: int, name: str, *, make: bool) -> int:
+    made = False
     try:
-        return os.open(name, _DIRECTORY, dir_fd=parent)
+        folder = os.open(name, _DIRECTORY, dir_fd=parent)
     except FileNotFoundError:
         if not make:
             raise
-    with suppress(FileExistsError):
-        os.mkdir(name, DIRECTORY_MODE, dir_fd=parent)
+        with suppress(FileExistsError):
+            os.mkdir(name, DIRECTORY_MODE, dir_fd=parent)
+        made = True
+        folder = os.open(name, _DIRECTORY, dir_fd=parent)
+    if make:
+        try:
+            _sync_name(parent, folder, made=made)
+        except BaseException:
+            os.close(folder)
+            raise
+    return folder
+
+
+_durable: dict[tuple[int, int], None] = {}
+MAX_DURABLE = 10_000
+
+
+def _sync_name(parent: int, folder: int, *, made: bool) -> None:
+    """Whoever made a folder may have died before its name was durable, so each process makes sure for itself, once."""
+    found = os.fstat(folder)
+    folder_id = (found.st_dev, found.st_ino)
+    if folder_id in _durable and not made:
+        return
     os.fsync(parent)
-    return os.open(name, _DIRECTORY, dir_fd=parent)
+    if len(_durable) >= MAX_DURABLE:
+        _durable.clear()
+    _durable[folder_id] = None
 
 
 @contextmanager
@@ -258,7 +284,11 @@ def _write_mark(root: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    _sync_folder(root)
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)
     finally:

@@ -185,3 +185,33 @@ def test_objects_are_read_only_and_folders_private(store):
     store.put("a/key", b"")
     assert os.stat(store.root / "a/key").st_mode & 0o777 == 0o400
     assert os.stat(store.root / "a").st_mode & 0o777 == 0o700
+
+
+@pytest.mark.defence
+def test_folder_that_somebody_else_made_is_synced_into_its_parent_too(store, monkeypatch):
+    """They may have died between making it and syncing its name."""
+    (store.root / "theirs").mkdir()
+    calls = record_calls(monkeypatch)
+    store.put("theirs/key", b"content")
+    assert calls[0] == "fsync directory"
+    calls.clear()
+    store.put("theirs/second", b"content")
+    assert calls == ["write", "fsync file", "link", "fsync directory"]
+
+
+def test_new_store_is_synced_into_its_parent(tmp_path, monkeypatch):
+    synced: list[str] = []
+    real = os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        real(descriptor)
+
+    monkeypatch.setattr(local.os, "fsync", note)
+    LocalStore.create(tmp_path / "store")
+    assert str(tmp_path) in synced
+
+
+def test_store_that_was_made_meanwhile_is_taken_as_it_is(tmp_path):
+    LocalStore.create(tmp_path / "store").put("a/key", b"content")
+    assert LocalStore.create(tmp_path / "store").get("a/key") == b"content"
