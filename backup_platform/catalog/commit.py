@@ -141,8 +141,23 @@ def _check_chain(machine: Machine, proposal: Proposal) -> None:
 def _new_blocks(machine: Machine, proposal: Proposal) -> list[bytes]:
     """The blocks that must be looked at: those of a live, undamaged base were complete when it was committed,
     and stay so while it lives."""
-    base = find_base(machine)
+    base = _trusted_base(machine)
     if base is None:
         return proposal.blocks
-    known = set(block_ids(Snapshot.objects.only("blocks").get(pk=base)))
+    known = set(block_ids(base))
     return [block for block in proposal.blocks if block not in known]
+
+
+def _trusted_base(machine: Machine) -> Snapshot | None:
+    """The newest good snapshot, unless damage may have met it unseen: damage finds snapshots by their bitmaps.
+
+    Without a bitmap, the vault's generation tells: nothing was taken away since before its commit if it is the same.
+    """
+    newest = find_base(machine)
+    if newest is None:
+        return None
+    base = Snapshot.objects.select_related("session", "vault").defer("bitmap").get(pk=newest)
+    if base.state == SnapshotState.VERIFIED:
+        return base
+    unharmed = base.session is not None and base.session.generation == base.vault.generation
+    return base if unharmed else None

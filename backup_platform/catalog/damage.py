@@ -43,13 +43,15 @@ ARRIVED_SQL = """
 """
 SPARE_SQL = ARRIVED_SQL.replace("catalog_arrival", "catalog_spare")
 INDEXED_SQL = """
-    SELECT c.id, c.number, c.kind, c.uploader
+    SELECT c.id, c.uploader
       FROM catalog_chunk c JOIN unnest(%(ids)s::bytea[], %(offsets)s::bigint[]) AS bad(id, "offset")
            ON c.id = bad.id AND c."offset" = bad."offset"
      WHERE c.vault = %(vault)s AND c.pack = %(pack)s AND c.state <> 2
 """
 MOVE_SQL = 'UPDATE catalog_chunk SET pack = %s, "offset" = %s, length = %s, state = 0 WHERE vault = %s AND id = %s'
 DROP_SPARE_SQL = 'DELETE FROM catalog_spare WHERE vault = %s AND id = %s AND pack = %s AND "offset" = %s'
+POINTED_SQL = "SELECT EXISTS (SELECT 1 FROM catalog_chunk WHERE vault = %s AND pack = %s)"
+NUMBERS_SQL = "SELECT number FROM catalog_chunk WHERE vault = %s AND id = ANY(%s::bytea[])"
 MARK_SQL = "UPDATE catalog_chunk SET state = 2 WHERE vault = %s AND id = ANY(%s::bytea[])"
 
 
@@ -66,8 +68,6 @@ class _Indexed:
     """A row of the index that pointed at a bad record."""
 
     id: bytes
-    number: int
-    kind: int
     uploader: UUID
 
 
@@ -76,6 +76,13 @@ def rows_of_pack(pack: Pack) -> list[tuple[bytes, Place]]:
     with connection.cursor() as cursor:
         cursor.execute(ROWS_SQL, {"pack": pack.pk, "vault": pack.vault.number})
         return [(bytes(row[0]), Place(pack.pk, row[2], row[3], row[1])) for row in cursor]
+
+
+def is_pointed_at(pack: Pack) -> bool:
+    """Whether a row of the index still names this pack, if only to say that its record there is damaged."""
+    with connection.cursor() as cursor:
+        cursor.execute(POINTED_SQL, [pack.vault.number, pack.pk])
+        return bool(cursor.fetchone()[0])
 
 
 def report_damage(pack: Pack, bad: Iterable[tuple[bytes, int]], fault: str) -> Damage:
@@ -110,7 +117,7 @@ def _withdraw(pack: Pack, bad: Sequence[tuple[bytes, int]]) -> Damage:
         touched = {bytes(row[0]) for row in cursor}
         cursor.execute(SPARE_SQL, question)
         cursor.execute(INDEXED_SQL, question)
-        indexed = [_Indexed(bytes(row[0]), row[1], row[2], row[3]) for row in cursor]
+        indexed = [_Indexed(bytes(row[0]), row[1]) for row in cursor]
         saved = _use_spares(pack.vault.number, [row.id for row in indexed])
         hurt = [row for row in indexed if row.id not in saved]
         cursor.execute(MARK_SQL, [pack.vault.number, [row.id for row in hurt]])
@@ -145,7 +152,7 @@ def _missing_of(vault_number: int, ids: Sequence[bytes]) -> set[bytes]:
 def _follow_up(pack: Pack, gone: set[bytes], hurt: Sequence[_Indexed]) -> None:
     uploaders = {row.id: row.uploader for row in hurt}
     _want_again(pack, {record_id: uploaders.get(record_id, pack.machine_id) for record_id in gone})
-    damaged = _mark_snapshots(pack.vault, BitMap64(row.number for row in hurt))
+    damaged = _mark_snapshots(pack.vault, _numbers_of(pack.vault.number, sorted(gone)))
     Vault.objects.filter(pk=pack.vault_id).update(generation=F("generation") + 1)
     wake_waiting_snapshots(pack.vault)
     logger.error(
@@ -164,6 +171,16 @@ def _want_again(pack: Pack, owners: dict[bytes, UUID | None]) -> None:
         if owner is not None and owner in known
     ]
     Wanted.objects.bulk_create(rows, batch_size=1000, ignore_conflicts=True)
+
+
+def _numbers_of(vault_number: int, ids: Sequence[bytes]) -> BitMap64:
+    """The numbers of these ids, also of those that were damaged before and whose last copy was an arrival."""
+    numbers = BitMap64()
+    with connection.cursor() as cursor:
+        for batch in batches(ids, MAX_QUESTION):
+            cursor.execute(NUMBERS_SQL, [vault_number, list(batch)])
+            numbers.update(row[0] for row in cursor)
+    return numbers
 
 
 def _mark_snapshots(vault: Vault, numbers: BitMap64) -> int:

@@ -84,7 +84,8 @@ def _move_arrivals(pack: Pack) -> Deduplicated | None:
     locked = Pack.objects.select_for_update(of=("self",)).get(pk=pack.pk)
     if locked.deduplicated_at is not None:
         return None
-    vault = Vault.objects.select_for_update(of=("self",)).get(pk=pack.vault_id)
+    # Not FOR UPDATE: rows that refer to the vault (new sessions and packs) must not wait for us.
+    vault = Vault.objects.select_for_update(of=("self",), no_key=True).get(pk=pack.vault_id)
     names = {
         "vault": vault.number,
         "pack": pack.pk,

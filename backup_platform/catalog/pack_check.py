@@ -15,8 +15,9 @@ from uuid import UUID
 
 from blake3 import blake3
 
+from backup_platform.catalog.errors import RecordUnavailable
 from backup_platform.catalog.present import Place
-from backup_platform.catalog.reading import read_record
+from backup_platform.catalog.reading import is_of_the_medium, read_record
 from protocol.stored.errors import FormatError
 from protocol.stored.packs import (
     PACK_HEADER_SIZE,
@@ -70,8 +71,8 @@ class _Pass:
 def check_pack(file: BinaryIO, expected: Expected) -> PackReport:
     """Read a whole pack from the disk, in order, and compare. Memory: one record, and the index.
 
-    Unreadable sectors are damage of what lies on them. The page cache is dropped before and after, so that the disk
-    answers and nobody's hot pages are pushed out.
+    Unreadable sectors are damage of what lies on them; RecordUnavailable when the disk has gone away. The page cache is
+    dropped before and after, so that the disk answers and nobody's hot pages are pushed out.
     """
     drop_cached_pages(file)
     try:
@@ -152,8 +153,13 @@ def _look_at_each(file: BinaryIO, expected: Expected, found: _Pass) -> PackRepor
 
 
 def _read(file: BinaryIO, offset: int, length: int) -> bytes:
-    file.seek(offset)
-    return file.read(length)
+    try:
+        file.seek(offset)
+        return file.read(length)
+    except OSError as fault:
+        if is_of_the_medium(fault):
+            raise
+        raise RecordUnavailable(f"A pack cannot be read just now ({type(fault).__name__}).") from fault
 
 
 def _pieces(file: BinaryIO, start: int, end: int) -> Iterator[bytes]:

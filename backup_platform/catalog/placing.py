@@ -1,14 +1,18 @@
 """Placing a pack: from the gateway's spool into the local target, while readers go on reading it.
 
-The target gets the file first (a hard link where that is possible, so nothing is copied), then the row is switched
+The target gets the file first (a hard link where that is possible; a copy is read back), then the row is switched
 under the pack's lease, then the spool's name goes. A reader finds the file in its old place, or looks up the new one.
 """
 
 from __future__ import annotations
 
+import os
 import secrets
 from contextlib import suppress
 from datetime import timedelta
+from io import UnsupportedOperation
+from pathlib import Path
+from typing import BinaryIO
 
 from blake3 import blake3
 from django.db.models import Q
@@ -17,6 +21,7 @@ from django.utils import timezone
 from backup_platform.catalog import stores
 from backup_platform.catalog.errors import RecordUnavailable
 from backup_platform.catalog.models import Pack, PackPlace, PackState
+from backup_platform.catalog.pack_check import drop_cached_pages
 from backup_platform.storage.base import AlreadyThere, Store, StoreUnavailable
 
 LEASE = timedelta(minutes=10)
@@ -35,13 +40,15 @@ def place_pack(pack_id: int) -> bool:
     try:
         source = stores.spool_path(pack.path)
         key = stores.pack_key(pack.tenant_id, pack.vault_id, pack.uid)
+        if not source.parent.is_dir():
+            raise RecordUnavailable("The spool that the pack is in is away.")
         if not source.exists():
             return False  # gone: verify and scrub speak of it
         target = stores.local_target()
-        try:
+        with suppress(AlreadyThere):
             target.adopt(key, source)
-        except AlreadyThere:
-            _check_adopted(target, key, pack)
+        if not _is_second_name(target, key, source):
+            _check_copy(target, key, pack, source)
         mine = Pack.objects.filter(pk=pack.pk, lease_owner=pack.lease_owner, place=PackPlace.SPOOL)
         switched = mine.update(place=PackPlace.TARGET, path=key)
         if switched:
@@ -64,11 +71,30 @@ def _lease(pack_id: int) -> Pack | None:
     return None
 
 
-def _check_adopted(target: Store, key: str, pack: Pack) -> None:
-    """An earlier attempt got as far as the target. What it left is compared before it is relied on."""
+def _is_second_name(target: Store, key: str, source: Path) -> bool:
+    """Whether the target's object is the spool's file itself under another name."""
+    with target.open(key) as adopted:
+        try:
+            return os.path.samestat(os.fstat(adopted.fileno()), source.stat())
+        except (UnsupportedOperation, AttributeError):
+            return False  # not a file of the operating system's
+
+
+def _check_copy(target: Store, key: str, pack: Pack, source: Path) -> None:
+    """Read back what stands in the target before it is relied on: the spool's file is the only other copy."""
+    if pack.state == PackState.VERIFIED:
+        expected = bytes(pack.digest)
+    else:
+        with source.open("rb") as file:
+            expected = _digest(file)
+    with target.open(key) as copy:
+        drop_cached_pages(copy)
+        if _digest(copy) != expected:
+            raise StoreUnavailable(f"{key} in the target holds other bytes than the spool's pack.")
+
+
+def _digest(file: BinaryIO) -> bytes:
     whole = blake3()
-    with target.open(key) as file:
-        while piece := file.read(1024 * 1024):
-            whole.update(piece)
-    if pack.state == PackState.VERIFIED and whole.digest() != bytes(pack.digest):
-        raise StoreUnavailable(f"{key} in the target holds other bytes than the spool's pack.")
+    while piece := file.read(1024 * 1024):
+        whole.update(piece)
+    return whole.digest()

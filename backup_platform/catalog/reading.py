@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -116,7 +117,9 @@ def read_record(file: BinaryIO, record_id: bytes, place: Place) -> Record | None
     try:
         file.seek(place.offset - RECORD_HEADER_SIZE)
         data = file.read(RECORD_HEADER_SIZE + place.length)
-    except OSError:
+    except OSError as fault:
+        if not is_of_the_medium(fault):
+            raise RecordUnavailable(f"A pack cannot be read just now ({type(fault).__name__}).") from fault
         return None  # an unreadable sector is damage of this record; other records of the file may be whole
     try:
         header = decode_record_header(data[:RECORD_HEADER_SIZE])
@@ -127,6 +130,11 @@ def read_record(file: BinaryIO, record_id: bytes, place: Place) -> Record | None
     if not same or place.kind not in (0, header.kind) or blake3(sealed).digest() != header.digest:
         return None
     return Record(header.kind, record_id, header.digest, sealed)
+
+
+def is_of_the_medium(fault: OSError) -> bool:
+    """Whether a failed read says that these bytes are damaged; a disk or server that went away says nothing."""
+    return fault.errno in (errno.EIO, errno.ENODATA, errno.EUCLEAN, errno.EBADMSG)
 
 
 def read_copy(record_id: bytes, place: Place) -> Record | None:
@@ -157,5 +165,11 @@ def _open_spool_file(path: str) -> BinaryIO:
 
 
 def _open_plain(path: str) -> BinaryIO:
-    descriptor = os.open(spool_path(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    place = spool_path(path)
+    try:
+        descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        if not place.parent.is_dir():  # a spool is never removed: its disk is not mounted
+            raise OSError(errno.ENODEV, "the spool is away") from None
+        raise
     return os.fdopen(descriptor, "rb", buffering=0)

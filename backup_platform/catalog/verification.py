@@ -7,7 +7,7 @@ import logging
 from django.db import transaction
 from django.utils import timezone
 
-from backup_platform.catalog.damage import Damage, report_damage, rows_of_pack
+from backup_platform.catalog.damage import Damage, is_pointed_at, report_damage, rows_of_pack
 from backup_platform.catalog.models import Pack, PackState
 from backup_platform.catalog.pack_check import Expected, PackReport, check_pack
 from backup_platform.catalog.reading import PackGone, open_pack_file
@@ -45,7 +45,7 @@ def examine_pack(pack: Pack) -> PackReport:
         except PackGone:
             pack.refresh_from_db(fields=["place", "path"])
     everything = frozenset((record_id, place.offset) for record_id, place in expected.records)
-    return PackReport("Its file is gone.", everything, outgrown=not everything)
+    return PackReport("Its file is gone.", everything, outgrown=not everything and not is_pointed_at(pack))
 
 
 def tell_damage(pack: Pack, report: PackReport) -> Damage:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from django.utils import timezone
 
 from backup_platform.catalog.sessions import abandon_idle_sessions
+from backup_platform.catalog.work import ask_again
 from backup_platform.fleet.tokens import forget_expired_blobs
 from backup_platform.jobs.models import Job, JobState, WorkerBeat
 from backup_platform.jobs.sweeping import Swept, sweep
@@ -26,11 +27,12 @@ def sweep_now() -> Swept:
 
 
 def daily() -> None:
-    """Once a day: sessions that nobody came back to, and the list of jobs long done."""
+    """Once a day: sessions that nobody came back to, work whose job failed for good, and the list of jobs long done."""
     with without_tenant_scope("housekeeping concerns every tenant"):
         abandoned = abandon_idle_sessions()
         if abandoned:
             logger.info("Idle sessions were abandoned.", extra={"count": abandoned})
+        ask_again()
         _forget_done()
 
 

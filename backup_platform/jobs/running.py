@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError, close_old_connections
+from django.db import DatabaseError, OperationalError, close_old_connections
 
 from backup_platform.jobs.models import Job
 from backup_platform.jobs.services import claim, defer, fail, finish
@@ -21,7 +21,7 @@ WAIT = timedelta(seconds=30)
 
 
 class StillWaiting(Exception):
-    """The work cannot be done before some other work is; no failure."""
+    """The work cannot be done before some other work is, or while something is away; no failure. May say why."""
 
 
 def run_job(job_id: UUID | str, work: Callable[[Job], dict[str, Any] | None]) -> bool:
@@ -36,8 +36,11 @@ def run_job(job_id: UUID | str, work: Callable[[Job], dict[str, Any] | None]) ->
     with scope:
         try:
             result = work(job)
-        except StillWaiting:
-            defer(job, WAIT)
+        except StillWaiting as why:
+            defer(job, WAIT, str(why))
+        except OperationalError as fault:  # a lock that was not given in time, or a database that went away
+            close_old_connections()
+            defer(job, WAIT, f"The database could not do it just now ({type(fault).__name__}).")
         except Exception as fault:  # noqa: BLE001 (the boundary: whatever went wrong is the job's to tell)
             _tell(job, fault)
         else:

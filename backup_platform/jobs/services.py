@@ -129,7 +129,7 @@ def fail(job: Job, error: str) -> bool:
     return bool(_mine(job).update(lease_owner="", lease_until=None, last_error=error[:MAX_ERROR], **changes))
 
 
-def defer(job: Job, pause: timedelta) -> bool:
+def defer(job: Job, pause: timedelta, reason: str = "") -> bool:
     """The work waits for something else: look again after `pause`, or at once if it was asked for meanwhile.
 
     Waiting is no failure, so the attempt is taken back. False when the claim was lost.
@@ -144,6 +144,7 @@ def defer(job: Job, pause: timedelta) -> bool:
         sent_at=None,
         lease_owner="",
         lease_until=None,
+        last_error=reason[:MAX_ERROR],
     )
     if deferred and Job.objects.filter(pk=job.pk, next_attempt_at__lte=now).exists():
         route = route_of(job.kind, job.subject)
