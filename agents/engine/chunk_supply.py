@@ -60,10 +60,11 @@ class ChunkSupply:
 
     def expect(self, block: bytes, ref: ChunkRef) -> None:
         """Plan one use of a chunk that the reference block `block` lists."""
-        slot = self._planned.get(ref.id)
+        key = _key(ref)
+        slot = self._planned.get(key)
         if slot is None:
-            slot = self._kept.pop(ref.id) if ref.id in self._kept else self._ask(block, ref)
-            self._planned[ref.id] = slot
+            slot = self._kept.pop(key) if key in self._kept else self._ask(block, ref)
+            self._planned[key] = slot
             self._size -= slot.size
         slot.uses += 1
 
@@ -101,7 +102,7 @@ class ChunkSupply:
 
     def take(self, ref: ChunkRef) -> bytes:
         """Return the plaintext for the next planned use. Raises Damage, or what ended the connection."""
-        slot = self._planned[ref.id]
+        slot = self._planned[_key(ref)]
         if not slot.opened.done():
             self.flush()
         try:
@@ -113,16 +114,22 @@ class ChunkSupply:
 
     def release(self, ref: ChunkRef) -> None:
         """Give one planned use up without waiting for it."""
-        slot = self._planned[ref.id]
+        key = _key(ref)
+        slot = self._planned[key]
         slot.uses -= 1
         if slot.uses:
             return
-        del self._planned[ref.id]
+        del self._planned[key]
         if slot.size:
-            self._kept[ref.id] = slot
+            self._kept[key] = slot
             self._size += slot.size
             self._evict()
 
     def _evict(self) -> None:
         while self._size > self._kept_bytes:
             self._size -= self._kept.popitem(last=False)[1].size
+
+
+def _key(ref: ChunkRef) -> bytes:
+    """What was opened under one `h` says nothing about the same id beside another one."""
+    return ref.id + ref.hash

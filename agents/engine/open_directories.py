@@ -10,6 +10,8 @@ import errno
 import os
 from collections import OrderedDict
 
+from agents.engine.paths import MAX_PATH
+
 KEPT = 64
 """Descriptors kept open. Far under the usual limit of 1,024, and trees a thousand levels deep need no more."""
 DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -26,7 +28,7 @@ class HostileEntry(PlacingFault):
 def split_path(path: bytes) -> tuple[bytes, ...]:
     """Return a manifest path's components; the root directory has none.
 
-    Raises HostileEntry for whatever is not a plain absolute path: empty components, `.`, `..`, NUL.
+    Raises HostileEntry for whatever is not a plain absolute path: empty components, `.`, `..`, NUL, too long.
     """
     if path == b"/":
         return ()
@@ -34,6 +36,8 @@ def split_path(path: bytes) -> tuple[bytes, ...]:
         raise HostileEntry("its path does not begin with a slash")
     if b"\0" in path:
         raise HostileEntry("its path contains a NUL byte")
+    if len(path) > MAX_PATH:
+        raise HostileEntry("its path is longer than any that is saved")
     components = tuple(path[1:].split(b"/"))
     if any(component in (b"", b".", b"..") for component in components):
         raise HostileEntry("its path contains an empty component, '.' or '..'")
@@ -43,11 +47,13 @@ def split_path(path: bytes) -> tuple[bytes, ...]:
 class OpenDirectories:
     """Descriptors of directories under one root, most recently used ones kept open.
 
-    A descriptor that `reach` returned is good until the next call.
+    A descriptor that `reach` returned is good until the next call. With `fresh`, everything below the root was made by
+    this restore, so that a link or file in the way can only come from the manifest.
     """
 
-    def __init__(self, root: int, kept: int = KEPT) -> None:
+    def __init__(self, root: int, kept: int = KEPT, *, fresh: bool = True) -> None:
         self._root = root
+        self._fresh = fresh
         self._kept = kept
         self._open: OrderedDict[bytes, int] = OrderedDict()
 
@@ -75,12 +81,20 @@ class OpenDirectories:
             if not make:
                 raise PlacingFault("its directory is not there any more") from None
         except OSError as fault:
-            raise not_a_directory(fault) from fault
+            raise self._not_a_directory(fault) from fault
         try:
             os.mkdir(name, dir_fd=parent)
             return os.open(name, DIRECTORY_FLAGS, dir_fd=parent)
         except OSError as fault:
-            raise not_a_directory(fault) from fault
+            raise self._not_a_directory(fault) from fault
+
+    def _not_a_directory(self, fault: OSError) -> PlacingFault:
+        """Say why a directory could not be opened; a full disk is not one entry's fault and goes through."""
+        ends_everything(fault)
+        if fault.errno in (errno.ELOOP, errno.ENOTDIR):
+            kind = HostileEntry if self._fresh else PlacingFault
+            return kind("one of its parents is a link or no directory")
+        return PlacingFault(f"one of its parents cannot be opened ({os.strerror(fault.errno or 0).lower()})")
 
     def _keep(self, path: bytes, descriptor: int) -> None:
         self._open[path] = descriptor
@@ -91,14 +105,6 @@ class OpenDirectories:
         """Close every kept descriptor."""
         while self._open:
             os.close(self._open.popitem()[1])
-
-
-def not_a_directory(fault: OSError) -> PlacingFault:
-    """Say why a directory could not be opened; a full disk is not one entry's fault and goes through."""
-    ends_everything(fault)
-    if fault.errno in (errno.ELOOP, errno.ENOTDIR):
-        return HostileEntry("one of its parents is a link or no directory")
-    return PlacingFault(f"one of its parents cannot be opened ({os.strerror(fault.errno or 0)})")
 
 
 def ends_everything(fault: OSError) -> None:

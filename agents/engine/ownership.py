@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from protocol.stored.manifests import Entry
 
 MAX_NUMBER = (1 << 32) - 2
+MAX_NAME = 256
+"""Longer than any user name here (LOGIN_NAME_MAX). Names are remembered, and a manifest may hold some of megabytes."""
 _ORDINARY = (b"user.", b"system.posix_acl_")
 """Attributes that give nobody a privilege; the others (capabilities above all) only on root's request."""
 
@@ -36,17 +38,19 @@ class Owners:
 
 
 def _uid(entry: Entry) -> int:
-    return entry.uid if (known := _known_user(entry.user)) is None else known
+    known = _known_user(entry.user) if 0 < len(entry.user) <= MAX_NAME else None
+    return entry.uid if known is None else known
 
 
 def _gid(entry: Entry) -> int:
-    return entry.gid if (known := _known_group(entry.group)) is None else known
+    known = _known_group(entry.group) if 0 < len(entry.group) <= MAX_NAME else None
+    return entry.gid if known is None else known
 
 
 @lru_cache(maxsize=1024)
 def _known_user(name: str) -> int | None:
     try:
-        return pwd.getpwnam(name).pw_uid if name else None
+        return pwd.getpwnam(name).pw_uid
     except (KeyError, ValueError, UnicodeError):
         return None
 
@@ -54,7 +58,7 @@ def _known_user(name: str) -> int | None:
 @lru_cache(maxsize=1024)
 def _known_group(name: str) -> int | None:
     try:
-        return grp.getgrnam(name).gr_gid if name else None
+        return grp.getgrnam(name).gr_gid
     except (KeyError, ValueError, UnicodeError):
         return None
 
@@ -62,18 +66,31 @@ def _known_group(name: str) -> int | None:
 def set_attributes(descriptor: int, entry: Entry, owners: Owners, *, keep_setuid: bool) -> Iterator[str]:
     """Set everything that can be set; yield one sentence for each thing that cannot.
 
-    The owner comes first, because changing it clears setuid bits; the time last, because the others change it.
+    The owner comes first, because changing it clears setuid bits; attributes before the mode, which may forbid to set
+    them; the time last, because the others change it.
     """
     privileged = keep_setuid and owners.is_root
     stripped = 0 if privileged else entry.mode & _privilege_bits(descriptor)
     if stripped:
         yield "its setuid or setgid bit was left out (--keep-setuid restores it, for root)"
     yield from _try("owner", lambda: _chown(descriptor, owners.of(entry)))
-    yield from _try("mode", lambda: os.fchmod(descriptor, stat.S_IMODE(entry.mode & ~stripped)))
     for name, value in entry.xattrs:
         if privileged or name.startswith(_ORDINARY):
             yield from _try("an extended attribute", _setting(descriptor, name, value))
+    yield from _try("mode", lambda: os.fchmod(descriptor, stat.S_IMODE(entry.mode & ~stripped)))
     yield from _try("modification time", lambda: os.utime(descriptor, ns=(entry.mtime_ns, entry.mtime_ns)))
+
+
+def set_link_attributes(name: bytes, parent: int, entry: Entry, owners: Owners) -> Iterator[str]:
+    """Set owner and time of the link `name` in the directory `parent`; yield a sentence for what cannot be set."""
+    yield from _try("owner", lambda: _chown_link(name, parent, owners.of(entry)))
+    times = (entry.mtime_ns, entry.mtime_ns)
+    yield from _try("modification time", lambda: os.utime(name, ns=times, dir_fd=parent, follow_symlinks=False))
+
+
+def _chown_link(name: bytes, parent: int, owner: tuple[int, int] | None) -> None:
+    if owner is not None:
+        os.chown(name, *owner, dir_fd=parent, follow_symlinks=False)
 
 
 def _privilege_bits(descriptor: int) -> int:

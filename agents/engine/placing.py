@@ -18,7 +18,7 @@ import msgspec
 from blake3 import blake3
 
 from agents.engine.open_directories import HostileEntry, OpenDirectories, PlacingFault, ends_everything, split_path
-from agents.engine.ownership import Owners, set_attributes
+from agents.engine.ownership import Owners, set_attributes, set_link_attributes
 from agents.engine.spill import Spill
 from protocol.stored.manifests import Entry
 
@@ -30,6 +30,7 @@ MAX_LINK = 4095
 _PRIVATE = 0o700
 
 Warn = Callable[[bytes, str], None]
+Refused = Callable[[bytes, "PlacingFault"], None]
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,13 @@ class Placer:
     """
 
     def __init__(self, root: int, options: PlacingOptions, warn: Warn) -> None:
-        self._directories = OpenDirectories(root)
+        self._directories = OpenDirectories(root, fresh=not options.overwrite)
         self._options = options
         self._warn = warn
         self._owners = Owners(numeric=options.numeric_owner)
         self._links = Spill()
         self._described = Spill()
+        self.links_made = 0
 
     def directory(self, entry: Entry) -> None:
         """Make a directory, for now only for ourselves; its own mode, owner and time come at the end."""
@@ -91,7 +93,8 @@ class Placer:
             raise HostileEntry("the root directory cannot be a file")
         parent = self._directories.reach(components[:-1])
         self._refuse_existing(parent, components[-1])
-        return FilePlacing(parent, components[-1], self, hashed=bool(entry.digest))
+        # Of a file in parts only the last entry tells the hash.
+        return FilePlacing(parent, components[-1], self, hashed=bool(entry.digest) or not entry.last)
 
     def hard_link(self, entry: Entry, original: bytes) -> None:
         """Give a file that this restore placed a second name. Raises PlacingFault when it is not there as a file."""
@@ -126,18 +129,19 @@ class Placer:
         if not self._options.overwrite:
             raise PlacingFault("there is something of this name already")
 
-    def finish(self) -> None:
-        """Make the links, then set what directories look like, the deepest first."""
+    def finish(self, refused: Refused) -> None:
+        """Make the links, then set what directories look like, the deepest first. `refused` hears of what cannot be."""
         for record in self._links.forwards():
-            self._each(msgspec.msgpack.decode(record, type=Entry), self._make_link)
+            self._each(msgspec.msgpack.decode(record, type=Entry), self._make_link, refused)
         for record in self._described.backwards():
-            self._each(msgspec.msgpack.decode(record, type=Entry), self._dress_directory)
+            self._each(msgspec.msgpack.decode(record, type=Entry), self._dress_directory, refused)
 
-    def _each(self, entry: Entry, act: Callable[[Entry], None]) -> None:
+    @staticmethod
+    def _each(entry: Entry, act: Callable[[Entry], None], refused: Refused) -> None:
         try:
             act(entry)
         except PlacingFault as fault:
-            self._warn(entry.path, str(fault))
+            refused(entry.path, fault)
 
     def _make_link(self, entry: Entry) -> None:
         components = split_path(entry.path)
@@ -146,14 +150,13 @@ class Placer:
         temporary = temporary_name()
         try:
             os.symlink(entry.link, temporary, dir_fd=parent)
-            if owner := self._owners.of(entry):
-                os.chown(temporary, *owner, dir_fd=parent, follow_symlinks=False)
-            times = (entry.mtime_ns, entry.mtime_ns)
-            os.utime(temporary, ns=times, dir_fd=parent, follow_symlinks=False)
+            for sentence in set_link_attributes(temporary, parent, entry, self._owners):
+                self._warn(entry.path, sentence)
             os.rename(temporary, components[-1], src_dir_fd=parent, dst_dir_fd=parent)
-        except (OSError, OverflowError) as fault:
+        except OSError as fault:
             discard(temporary, parent)
             raise entry_fault(fault) from fault
+        self.links_made += 1
 
     def _dress_directory(self, entry: Entry) -> None:
         self.dress(self._directories.reach(split_path(entry.path), make=False), entry)
@@ -216,7 +219,7 @@ class FilePlacing:
         if self.position != entry.size:
             raise HostileEntry(f"its content is {self.position} bytes, not the {entry.size} that its entry says")
         # Files with very large holes have no hash of the whole; each of their chunks was checked by its own.
-        if self._hash is not None and self._hash.digest() != entry.digest:
+        if self._hash is not None and entry.digest and self._hash.digest() != entry.digest:
             raise HostileEntry("its content does not have the hash that its entry says")
         try:
             os.ftruncate(self._file, self.position)

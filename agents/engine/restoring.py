@@ -28,11 +28,17 @@ if TYPE_CHECKING:
 
 PLANNED_STEPS = 20_000
 """Steps planned ahead: a bound for runs of entries without content."""
+PLANNED_BYTES = 32 << 20
+"""What their entries may hold: attributes and link targets can be as large as a whole part of the manifest."""
 NAMED = 1_000
-"""Faults kept for the report; the count goes on."""
+NAMED_PATH = 4_096
+"""Faults kept for the report, and how much of their paths; the count goes on."""
 LINK_GROUPS = 200_000
-"""Groups of hard links remembered; names of further groups become files of their own."""
+LINK_PATHS = 32 << 20
+"""Groups of hard links remembered, and bytes of their paths; names of further groups become files of their own."""
 
+_PAIR = 100
+"""About what Python keeps for two small objects in a pair."""
 _OTHERS = {
     EntryType.FIFO: "a fifo",
     EntryType.SOCKET: "a socket",
@@ -86,6 +92,8 @@ class _Step:
     extent: Extent | None = None
     begins: bool = True
     ends: bool = True
+    weight: int = 0
+    """About what the entry keeps in memory while it waits; of a file's steps only the first counts."""
 
 
 class Restorer:
@@ -101,7 +109,9 @@ class Restorer:
         self._pool = ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1), thread_name_prefix="strongroom-open")
         self._supply = ChunkSupply(snapshot.fetch, snapshot.opener.open, self._pool)
         self._order = PathOrder()
-        self._originals: dict[int, tuple[bytes, bytes, int]] = {}
+        self._originals: dict[int, tuple[bytes, tuple[object, ...]]] = {}
+        self._original_paths = 0
+        self._planned_bytes = 0
         self._file: FilePlacing | None = None
         self._under_way: Entry | None = None
         self.result = RestoreResult()
@@ -113,12 +123,16 @@ class Restorer:
         try:
             while self._plan(steps, planned):
                 met = True
-                self._do(planned.popleft())
+                step = planned.popleft()
+                self._planned_bytes -= step.weight
+                self._do(step)
             self._give_up_unfinished()
-            self._placer.finish()
+            self._placer.finish(self._refused)
+            self.result.symlinks = self._placer.links_made
         except OSError as fault:
             raise AgentError(
-                f"The restore stopped: {os.strerror(fault.errno or 0).lower()}.", "Make room, restore again."
+                f"The restore stopped: {os.strerror(fault.errno or 0).lower()}.",
+                "Mend that, then restore into a fresh directory, or into this one with --overwrite.",
             ) from fault
         finally:
             self._leave_file()
@@ -132,10 +146,11 @@ class Restorer:
 
     def _plan(self, steps: Iterator[_Step], planned: deque[_Step]) -> bool:
         """Look ahead while there is room. Returns whether there is anything to do."""
-        while len(planned) < PLANNED_STEPS and self._supply.room:
+        while len(planned) < PLANNED_STEPS and self._planned_bytes < PLANNED_BYTES and self._supply.room:
             step = next(steps, None)
             if step is None:
                 break
+            self._planned_bytes += step.weight
             planned.append(step)
         return bool(planned)
 
@@ -153,14 +168,14 @@ class Restorer:
 
     def _steps_of(self, entry: Entry, chunks: list[ChunkRef], block: bytes) -> Iterator[_Step]:
         if entry.type != EntryType.FILE or not entry.extents:
-            yield _Step(entry, begins=entry.part == 0, ends=entry.last)
+            yield _Step(entry, begins=entry.part == 0, ends=entry.last, weight=_weight(entry))
             return
         final = len(entry.extents) - 1
         for index, extent in enumerate(entry.extents):
             ref = chunks[extent.chunk]
             self._supply.expect(block, ref)
             begins, ends = entry.part == 0 and index == 0, entry.last and index == final
-            yield _Step(entry, ref, extent, begins, ends)
+            yield _Step(entry, ref, extent, begins, ends, 0 if index else _weight(entry))
 
     def _in_order(self, entry: Entry) -> bool:
         try:
@@ -191,12 +206,13 @@ class Restorer:
         entry = step.entry
         if entry.type == EntryType.FILE:
             self._place_file(step)
+        elif entry.part or not entry.last:
+            raise HostileEntry("it comes in parts, and is no file")
         elif entry.type == EntryType.DIRECTORY:
             self._placer.directory(entry)
             self.result.directories += 1
         elif entry.type == EntryType.SYMLINK:
             self._placer.symlink(entry)
-            self.result.symlinks += 1
         else:
             self.result.skipped += 1
             self._progress.error(entry.path, f"{_OTHERS[EntryType(entry.type)]} is not restored")
@@ -229,15 +245,15 @@ class Restorer:
         end = extent.offset + extent.length
         if end > len(plaintext):
             raise HostileEntry("its content points outside of a chunk")
-        if file.position + extent.length > entry.size:
+        # A file that grew while it was saved in parts has its size in the last one, where the sum is checked.
+        if entry.last and file.position + extent.length > entry.size:
             raise HostileEntry("its content is longer than its entry says")
         file.write(memoryview(plaintext)[extent.offset : end])
 
     def _finish(self, file: FilePlacing, entry: Entry) -> None:
         file.finish(entry)
         self._leave_file()
-        if entry.hardlink and entry.part == 0 and len(self._originals) < LINK_GROUPS:
-            self._originals.setdefault(entry.hardlink, (entry.path, entry.digest, entry.size))
+        self._remember_link(entry)
         self._count(entry)
 
     def _pass_over(self, step: _Step) -> None:
@@ -260,10 +276,17 @@ class Restorer:
 
     # --- hard links ------------------------------------------------------------------------------
 
+    def _remember_link(self, entry: Entry) -> None:
+        if not _may_be_linked(entry) or entry.hardlink in self._originals:
+            return
+        if len(self._originals) < LINK_GROUPS and self._original_paths + len(entry.path) <= LINK_PATHS:
+            self._original_paths += len(entry.path)
+            self._originals[entry.hardlink] = (entry.path, _sameness(entry))
+
     def _is_known_link(self, entry: Entry) -> bool:
         """Whether an equal file of the same group is placed already. The hash decides: a number proves nothing."""
-        known = self._originals.get(entry.hardlink) if entry.hardlink and entry.part == 0 and entry.last else None
-        return known is not None and known[1:] == (entry.digest, entry.size)
+        known = self._originals.get(entry.hardlink) if _may_be_linked(entry) else None
+        return known is not None and known[1] == _sameness(entry)
 
     # --- counting --------------------------------------------------------------------------------
 
@@ -276,12 +299,29 @@ class Restorer:
         self.result.warnings += 1
         self._progress.error(path, reason)
 
+    def _refused(self, path: bytes, fault: PlacingFault) -> None:
+        self._fault(path, str(fault), damaged=isinstance(fault, HostileEntry))
+
     def _fault(self, path: bytes, reason: str, *, damaged: bool) -> None:
         self.result.errors += 1
         self.result.damaged += damaged
         if len(self.result.faults) < NAMED:
-            self.result.faults.append(RestoreFault(path, reason, damaged))
+            self.result.faults.append(RestoreFault(path[:NAMED_PATH], reason, damaged))
         self._progress.error(path, reason)
+
+
+def _weight(entry: Entry) -> int:
+    attributes = sum(len(name) + len(value) + _PAIR for name, value in entry.xattrs)
+    return len(entry.path) + len(entry.link) + attributes + _PAIR * (len(entry.sparse) + len(entry.extents))
+
+
+def _may_be_linked(entry: Entry) -> bool:
+    return bool(entry.hardlink and entry.digest and entry.part == 0 and entry.last)
+
+
+def _sameness(entry: Entry) -> tuple[object, ...]:
+    """What all names of one file share. Numbers of groups are made of device and inode, and both are used again."""
+    return entry.digest, entry.size, entry.mode, entry.uid, entry.gid, entry.mtime_ns
 
 
 class Target:
