@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -35,6 +36,7 @@ class Context:
     certificate_hash: bytes
     ca: bytes
     server_version: str
+    commits: asyncio.Semaphore
     backups: dict[UUID, Backup] = field(default_factory=dict)
 
     @property

@@ -80,6 +80,8 @@ class GatewayLimits:
     # Threads.
     disk_threads: int = 6
     database_threads: int = 5
+    commits: int = 3
+    """Commits at the same time: each may look up millions of ids, and acknowledgements need a thread meanwhile."""
     reading_threads: int = 3
     """Together with `database_threads` no more than the connection pool has (STRONGROOM_DATABASE_POOL)."""
     drain_seconds: float = 10

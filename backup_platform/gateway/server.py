@@ -118,6 +118,7 @@ class Gateway:
             certificate_hash=self.tls.certificate_hash,
             ca=self.tls.ca,
             server_version=SERVER_VERSION,
+            commits=asyncio.Semaphore(limits.commits),
         )
 
     # --- connections -------------------------------------------------------------------------------------------------

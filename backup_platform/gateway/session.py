@@ -225,7 +225,8 @@ class PeerSession:
         await self._beside_done()
         await backup.arriving.settle()
         root = bytes(event.payload)
-        answer = await self._database(lambda: handlers.commit(caller, message, root))
+        async with self.context.commits:
+            answer = await self._database(lambda: handlers.commit(caller, message, root))
         self.peer.send(answer, request)
         if isinstance(answer, messages.Committed):
             log.info("snapshot committed", snapshot=answer.snapshot.hex()[:12], **self.labels())

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from backup_platform.catalog.models import Pack, PackState, Session
@@ -111,3 +112,33 @@ def test_command_on_a_taken_port_says_so_in_one_sentence(command, platform_envir
     assert second.returncode == 1
     assert "The gateway cannot start" in second.stderr
     assert "Traceback" not in second.stderr
+
+
+def backends() -> set[int]:
+    """The server processes of PostgreSQL that work for the platform's role."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pid FROM pg_stat_activity WHERE usename = 'strongroom_app' AND datname = current_database()"
+        )
+        return {row[0] for row in cursor}
+
+
+def test_connections_to_the_database_are_kept_and_replaced_when_they_break(command, stage):
+    segment = contents(3)
+    _, gateway = command()
+    with AgentPeer(gateway, stage.machine()) as agent:
+        committed = agent.back_up(segment)
+
+        def read() -> None:
+            assert len(agent.fetch(committed.snapshot, digest(block_of(segment)), [digest(segment[0])])[0]) == 1
+
+        read()
+        kept = backends()
+        for _ in range(20):
+            read()
+        assert kept
+        assert kept <= backends(), "each request made its own connection"
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s) AS pid", [list(kept)])
+        read()
+        assert not kept & backends()
