@@ -16,6 +16,7 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
+from backup_platform.embedded.durable_files import sync_directory
 from backup_platform.embedded.errors import ServerFailed
 from backup_platform.embedded.server_account import ServerAccount
 
@@ -31,6 +32,8 @@ SETTINGS = {
     "unix_socket_permissions": "0700",
     "max_connections": "100",
     "shared_buffers": "128MB",
+    "fsync": "on",  # said here, so that an edited file cannot turn it off
+    "full_page_writes": "on",
     "synchronous_commit": "on",
     "password_encryption": "scram-sha-256",
     "timezone": "UTC",
@@ -80,6 +83,7 @@ class Postgres:
         finally:
             password_file.unlink(missing_ok=True)
         unfinished.rename(self.data)
+        sync_directory(self.data.parent)
 
     def _run_initdb(self, directory: Path, password_file: Path) -> None:
         command = [str(self.bin / "initdb"), "-D", str(directory), "-U", SUPERUSER, f"--pwfile={password_file}"]

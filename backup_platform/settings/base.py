@@ -10,6 +10,7 @@ from backup_platform.console.unfold_settings import UNFOLD  # noqa: F401 - a set
 from backup_platform.settings.celery import *
 from backup_platform.settings.environment import (
     broker_from_redis_url,
+    connection_patience,
     database_from_url,
     read_list,
     read_number,
@@ -115,7 +116,7 @@ _database = (
 _database["CONN_MAX_AGE"] = 0  # a kept connection outlives its thread under ASGI and in the gateway
 _database["CONN_HEALTH_CHECKS"] = True
 _database["ATOMIC_REQUESTS"] = False  # services say where a transaction begins and ends
-_database["OPTIONS"]["options"] = session_options()
+_database["OPTIONS"] = {**connection_patience(), **_database["OPTIONS"], "options": session_options()}
 # Threaded processes (web, gateway) borrow from a pool; forking ones (worker) must not inherit one.
 _pool_size = read_number("STRONGROOM_DATABASE_POOL", 0)
 if _pool_size:

@@ -67,9 +67,27 @@ def broker_from_redis_url(url: str) -> str:
     return url.replace("unix://", "redis+socket://", 1).replace("?db=", "?virtual_host=", 1)
 
 
+def connection_patience() -> dict[str, str]:
+    """libpq parameters: a server that vanishes without a word is given up after half a minute, not after hours.
+
+    Numbers are seconds, the last one milliseconds. On a unix socket only the first counts.
+    """
+    return {
+        "connect_timeout": "5",
+        "keepalives_idle": "15",
+        "keepalives_interval": "5",
+        "keepalives_count": "3",
+        "tcp_user_timeout": "30000",
+    }
+
+
 def session_options(environment: Mapping[str, str] = os.environ) -> str:
-    """libpq `options` of every connection: no lock, and no idle transaction, is waited for without end."""
+    """libpq `options` of every connection: no lock, and no idle transaction, is waited for without end.
+
+    What is acknowledged rests on commits, so a database or role that was set to commit asynchronously is overruled.
+    """
     settings = {
+        "synchronous_commit": "on",
         "lock_timeout": "15s",
         "idle_in_transaction_session_timeout": "60s",
         "statement_timeout": environment.get("STRONGROOM_STATEMENT_TIMEOUT", "0"),

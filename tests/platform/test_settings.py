@@ -7,10 +7,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from backup_platform.settings.environment import broker_from_redis_url, database_from_url, read_setting
+from backup_platform.settings.environment import (
+    broker_from_redis_url,
+    connection_patience,
+    database_from_url,
+    read_setting,
+    session_options,
+)
+from tests.servers import Servers
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -69,3 +77,23 @@ def test_production_without_a_secret_key_says_what_to_set() -> None:
     finished = run_check({"DATABASE_URL": "postgresql://app:pw@db/strongroom"})
     assert finished.returncode != 0
     assert "Set DJANGO_SECRET_KEY" in finished.stderr
+
+
+@pytest.mark.defence
+def test_role_that_was_set_to_commit_asynchronously_is_overruled(servers: Servers) -> None:
+    url = servers.database_url("strongroom")
+    with psycopg.connect(url, autocommit=True) as before:
+        before.execute("ALTER ROLE strongroom_app SET synchronous_commit = off")
+        try:
+            with psycopg.connect(url, **connection_patience(), options=session_options({})) as ours:
+                assert ours.execute("SHOW synchronous_commit").fetchone() == ("on",)
+        finally:
+            before.execute("ALTER ROLE strongroom_app RESET synchronous_commit")
+
+
+def test_database_that_vanishes_is_not_waited_for_without_end() -> None:
+    patience = connection_patience()
+    idle = int(patience["keepalives_idle"]) + int(patience["keepalives_interval"]) * int(patience["keepalives_count"])
+    assert idle <= 30
+    assert int(patience["tcp_user_timeout"]) <= 30_000
+    assert int(patience["connect_timeout"]) <= 10
