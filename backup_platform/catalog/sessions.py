@@ -86,6 +86,12 @@ def release_session(session_id: UUID, fence: int) -> bool:
     return bool(_held(session_id, fence).update(lease_until=timezone.now()))
 
 
+def release_sessions_of(gateway: str) -> int:
+    """End the leases of a gateway that is known to be dead: its machines need not wait for them. Returns how many."""
+    now = timezone.now()
+    return Session.objects.filter(gateway=gateway, state=SessionState.OPEN, lease_until__gt=now).update(lease_until=now)
+
+
 def end_session(session_id: UUID, fence: int) -> bool:
     """End a session for good, because its agent gave up. What arrived stays until reclaimed."""
     return bool(_held(session_id, fence).update(state=SessionState.ENDED, ended_at=timezone.now()))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from backup_platform.catalog import arrivals
+from backup_platform.catalog import arrivals, sessions
 from backup_platform.catalog.models import Pack, PackPlace, PackState
 from backup_platform.gateway.errors import PackDead
 from backup_platform.gateway.file_layer import FileLayer
@@ -42,8 +42,12 @@ def take_spool(files: FileLayer, root: Path) -> tuple[Spool, list[Spool], list[U
 
 
 def recover_spool(files: FileLayer, spool: Spool) -> list[UnfinishedPack]:
-    """Finish every open pack of a locked spool; returns those that the disk does not let finish now."""
+    """Finish every open pack of a locked spool; returns those that the disk does not let finish now.
+
+    The lock proves that no gateway writes here any more, so the leases that it held end too.
+    """
     with without_tenant_scope("a spool holds packs of every tenant"):
+        sessions.release_sessions_of(spool.name)
         rows = [UnfinishedPack.of(pack, spool.directory) for pack in arrivals.open_packs(spool.name)]
     left: list[UnfinishedPack] = []
     for row in rows:
