@@ -10,6 +10,7 @@ from agents.errors import (
     AgentError,
     AuthenticationFault,
     Busy,
+    Damage,
     Disconnected,
     Fenced,
     Forbidden,
@@ -136,5 +137,10 @@ _FAILURES: dict[FailureCode, tuple[type[AgentError], str, str]] = {
     FailureCode.INVALID: (Refused, "The gateway refused what was sent", _REPORT),
     FailureCode.INTERNAL: (Refused, "The gateway had a fault of its own", _REPORT),
     FailureCode.ELSEWHERE: (Temporary, "Another gateway has what was asked for", _LATER),
+    FailureCode.DAMAGED: (
+        Damage,
+        "The server cannot give what it has stored",
+        "`strongroom backup` sends again what is still on this machine.",
+    ),
     FailureCode.UNSUPPORTED: (Refused, "The gateway is too old for this", "Update the platform."),
 }

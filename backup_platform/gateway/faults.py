@@ -66,6 +66,6 @@ def _unexpected(fault: BaseException, context: dict[str, object]) -> Refusal:
     reference = secrets.token_hex(4)
     if isinstance(fault, RecordLost):
         log.error("a record is lost", fault=str(fault), reference=reference, **context)
-        return Refusal(Code.INTERNAL, f"A part of this snapshot is damaged on the server (reference {reference}).")
+        return Refusal(Code.DAMAGED, f"A part of this snapshot is damaged on the server (reference {reference}).")
     log.error("unexpected fault", reference=reference, exc_info=fault, **context)
     return Refusal(Code.INTERNAL, f"The server met an unexpected fault; its log has it under {reference}.", final=True)

@@ -87,9 +87,9 @@ def read_root(scope: Scope, message: messages.Root) -> tuple[messages.RootIs, by
     try:
         root = local_target().get(root_key(snapshot.tenant_id, snapshot.vault_id, snapshot.pk))
     except NotFound:
-        raise Refusal(FailureCode.INTERNAL, DAMAGED) from None
+        raise Refusal(FailureCode.DAMAGED, DAMAGED) from None
     if blake3(root).digest() != bytes(snapshot.root_hash):
-        raise Refusal(FailureCode.INTERNAL, DAMAGED)
+        raise Refusal(FailureCode.DAMAGED, DAMAGED)
     if snapshot.machine_id != scope.caller.machine_id:
         _audit_other(scope.caller, snapshot)
     answer = messages.RootIs(
@@ -163,7 +163,7 @@ def plan_fetch(
         return [([message.block], MAX_SEALED)]
     block = cache.get(scope.caller.vault_number, message.block)
     if block is None:
-        raise Refusal(FailureCode.INTERNAL, DAMAGED)
+        raise Refusal(FailureCode.DAMAGED, DAMAGED)
     wanted = list(dict.fromkeys(split(message.ids)))
     if not all(block_contains(block, record_id) for record_id in wanted):
         raise Refusal(FailureCode.NOT_FOUND, "Not all of these chunks belong to the reference block.")

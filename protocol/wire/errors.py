@@ -31,6 +31,7 @@ class FailureCode(IntEnum):
     INTERNAL = 14  # the peer's own fault
     ELSEWHERE = 15  # another gateway has it
     UNSUPPORTED = 16  # a message type that the peer does not know; only that request fails
+    DAMAGED = 17  # what was asked for was stored, and is damaged or lost; only that request fails
 
 
 class ProtocolError(Exception):
