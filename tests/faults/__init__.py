@@ -1,0 +1,1 @@
+"""Real faults against a real platform: kills, broken links, full and failing disks, power cuts, damage."""

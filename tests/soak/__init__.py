@@ -1,0 +1,1 @@
+"""The long forms of tests/faults, and a million mutations."""
