@@ -68,5 +68,5 @@ bench-storage: setup ## What storage costs, into benchmarks/results/latest-stora
 defences: setup ## Each law's test with its defence taken away: fails unless that test fails
 	$(call run_if_built,tests.defences)
 
-soak: setup ## Hours of backups, faults and restores
+soak: setup ## Backups under hundreds of kills, every acknowledgement checked (SOAK_MINUTES=20, SOAK_SEED)
 	$(call run_if_built,tests.soak)
