@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -31,6 +32,7 @@ def command(platform_environment, tmp_path):
         process = subprocess.Popen(
             [sys.executable, "manage.py", "run_gateway", "--port", "0", "--port-file", str(port_file)],
             cwd=REPOSITORY,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (512, 2048)),
             env=platform_environment | {"STRONGROOM_LOG_LEVEL": "INFO", "STRONGROOM_DATABASE_POOL": "8"},
             stderr=subprocess.PIPE,
             text=True,
@@ -112,6 +114,12 @@ def test_command_on_a_taken_port_says_so_in_one_sentence(command, platform_envir
     assert second.returncode == 1
     assert "The gateway cannot start" in second.stderr
     assert "Traceback" not in second.stderr
+
+
+def test_command_may_open_as_many_files_as_the_system_allows(command, stage):
+    process, _ = command()
+    soft, hard = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+    assert soft == hard
 
 
 def backends() -> set[int]:

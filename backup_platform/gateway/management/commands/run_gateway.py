@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,18 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run; what prevents a start is one sentence and exit code 1."""
+        _allow_open_files()
         gateway = Gateway(Path(settings.STRONGROOM_HOME), options["host"], options["port"])
         try:
             uvloop.run(_serve(gateway, options["port_file"]))
         except (AuthorityFault, DatabaseError, OSError) as fault:
             raise CommandError(f"The gateway cannot start: {fault}") from fault
+
+
+def _allow_open_files() -> None:
+    """Every connection and every open pack is a file; the usual 1,024 are fewer than the connections we admit."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _serve(gateway: Gateway, port_file: Path | None) -> None:
