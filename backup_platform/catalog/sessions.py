@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils import timezone
 
 from backup_platform.catalog.errors import Busy, Fenced
@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 LEASE = timedelta(seconds=60)
 """How long a silent connection keeps its session from others."""
+SKEW = timedelta(minutes=5)
+"""How far two gateways' clocks may differ. A lease that ends later was given before a clock was set back, and is over:
+the fence guards what is written, so a takeover is never wrong."""
 ABANDONED_AFTER = timedelta(days=14)
 """An idle session stops holding back reclaim after this."""
 MAX_WANTED = 16_384
@@ -120,7 +123,8 @@ def find_base(machine: Machine) -> UUID | None:
 def _take_over(machine: Machine, gateway: str, vault: Vault) -> Session | None:
     now = timezone.now()
     unfinished = Session.objects.filter(machine=machine, state=SessionState.OPEN)
-    taken = unfinished.filter(lease_until__lte=now).update(
+    over = Q(lease_until__lte=now) | Q(lease_until__gt=now + LEASE + SKEW)
+    taken = unfinished.filter(over).update(
         fence=F("fence") + 1,
         gateway=gateway,
         generation=vault.generation,

@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 
 from backup_platform.catalog import arrivals, sessions
+from backup_platform.catalog.errors import CatalogError
 from backup_platform.catalog.models import Pack, PackPlace, PackState
 from backup_platform.gateway.errors import PackDead
 from backup_platform.gateway.file_layer import FileLayer
@@ -53,7 +54,7 @@ def recover_spool(files: FileLayer, spool: Spool) -> list[UnfinishedPack]:
     for row in rows:
         try:
             finish_pack(files, row)
-        except (PackDead, OSError) as fault:
+        except (PackDead, OSError, CatalogError, ValueError) as fault:  # one bad pack must not keep us from starting
             log.warning("a pack of a dead gateway cannot be finished yet", pack=row.uid.hex[:12], fault=repr(fault))
             left.append(row)
     _tidy(files, spool, {row.path.name for row in left})

@@ -106,8 +106,10 @@ def permitted_snapshot(scope: Scope, snapshot_id: bytes) -> Snapshot:
     readable = scope.readable()
     if not readable:
         raise Refusal(FailureCode.FORBIDDEN, WRITE_ONLY)
-    found = Snapshot.objects.select_related("machine").filter(
-        pk=UUID(bytes=snapshot_id), vault_id=scope.caller.vault_id, machine_id__in=readable
+    found = (
+        Snapshot.objects.select_related("machine")
+        .defer("bitmap")
+        .filter(pk=UUID(bytes=snapshot_id), vault_id=scope.caller.vault_id, machine_id__in=readable)
     )
     access.authenticate(scope.caller.identity_hash)  # a revocation ends a restore that has begun
     snapshot: Snapshot | None = found.exclude(state=SnapshotState.EXPIRED).first()

@@ -125,3 +125,12 @@ def test_sealing_twice_is_sealing_once(backup):
     arrivals.seal_pack(pack.pk, b"other digest", 1, 1)
     again = Pack.objects.get(pk=pack.pk)
     assert (again.bytes, again.records) == (pack.bytes, 1)
+
+
+def test_lease_from_before_the_clock_was_set_back_keeps_nobody_waiting(machine):
+    old = sessions.begin_session(machine, "spool-1")
+    Session.objects.update(lease_until=timezone.now() + timedelta(hours=1))
+    begun = sessions.begin_session(machine, "spool-1")
+    assert (begun.session, begun.fence) == (old.session, old.fence + 1)
+    with pytest.raises(Fenced):
+        sessions.renew_session(old.session, old.fence)

@@ -360,3 +360,16 @@ def test_comparison_keeps_a_beginning_and_loses_exactly_the_rows_beyond_it(found
     assert result.kept == found[: min(acknowledged, readable)]
     assert result.lost == [row.id for row in rows[readable:]]
     assert result.unacknowledged == max(0, readable - acknowledged)
+
+
+def test_pack_that_nobody_can_finish_does_not_keep_the_gateway_from_starting(leave, monkeypatch):
+    left = leave(2)
+
+    def refuse(*arguments):
+        raise ValueError("unheard of")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(arrivals, "seal_pack", refuse)
+        [unfinished] = recover_spool(FileLayer(), left.spool)
+    finish_pack(FileLayer(), unfinished)
+    check_sealed(left)
