@@ -27,7 +27,7 @@ def test_backup_outlives_every_fault_of_its_link_in_turn(
 def test_slow_link_that_is_cut_every_two_seconds_still_finishes(
     stage: Stage, machine: Machine, proxy: Proxy, tmp_path: Path, target: Path
 ) -> None:
-    source = make_files(tmp_path / "source", 12, 202)
+    source = make_files(tmp_path / "source", 8, 202)
     proxy.rate = 20 * MEGABIT
     proxy.cut_every(2)
     machine.back_up(source)

@@ -129,9 +129,12 @@ def test_damaged_snapshots_are_shown_as_such(harmed: dict[str, Harmed], victim: 
     assert {shown[one.snapshot] for one in harmed.values()} == {"damaged"}
 
 
-def test_next_backup_heals_every_one_of_them(harmed: dict[str, Harmed], victim: Machine, target: Path) -> None:
-    """The server asks for what it lost, the files still hash to it, and the older snapshots are whole again."""
-    said = victim.json("backup", *(one.source for one in harmed.values()), "--wait", "--wait-timeout", "60")
+@pytest.mark.parametrize("harm", ["cut_short", "remove"])
+def test_next_backup_of_the_same_files_heals_the_older_snapshot(
+    harmed: dict[str, Harmed], victim: Machine, target: Path, harm: str
+) -> None:
+    """The server asks for what it lost, the files still hash to it, and the older snapshot is whole again."""
+    one = harmed[harm]
+    said = victim.json("backup", one.source, "--wait", "--wait-timeout", "60")
     assert said.summary["state"] == "verified", said
-    for one in harmed.values():
-        victim.restores_equal(one.source, target, one.snapshot)
+    victim.restores_equal(one.source, target, one.snapshot)

@@ -21,6 +21,7 @@ from tests.faults.stage import MIB, Machine, Said, SecondGateway, Stage, ended
 MACHINES = 3
 RATE = 12 * MIB
 """Bytes a second of all machines together: backups that last long enough to be hit."""
+START_TRIES = 40
 RESTORE_EVERY = 6
 KEPT = 10
 """Copies of a machine's tree, to compare older snapshots with at the end."""
@@ -60,15 +61,19 @@ class Fleet:
                     gateway.kill()
 
     def start_gateway(self, gateway: SecondGateway) -> None:
-        """Start a killed one again, on another port."""
+        """Start a killed one again, on another port; as `up` does, again and again while the database is away."""
         with self._starting:
             if self._ended.is_set() or gateway.process.poll() is None:
                 return
-            try:
-                gateway.start()
-            except AssertionError as fault:
-                self.faults.append(f"a gateway did not start: {fault}")
-                return
+            for left in reversed(range(START_TRIES)):
+                try:
+                    gateway.start()
+                    break
+                except AssertionError as fault:
+                    if not left:
+                        self.faults.append(f"a gateway did not start: {fault}")
+                        return
+                    time.sleep(1)
             self.proxy.upstreams = [*(one.address for one in self.gateways), self.stage.gateway]
 
     def back_up_for(self, seconds: float) -> None:
