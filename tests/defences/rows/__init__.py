@@ -1,0 +1,36 @@
+"""The table of defences, by the room that each stands in."""
+
+from __future__ import annotations
+
+from tests.defences.defence import Defence
+from tests.defences.rows import (
+    agent,
+    catalogue,
+    gateway,
+    keys,
+    platform,
+    protocol,
+    reading,
+    restoring,
+    sealing,
+    tenants,
+)
+
+ROWS: tuple[Defence, ...] = tuple(
+    sorted(
+        (
+            *sealing.ROWS,
+            *keys.ROWS,
+            *reading.ROWS,
+            *restoring.ROWS,
+            *agent.ROWS,
+            *protocol.ROWS,
+            *gateway.ROWS,
+            *catalogue.ROWS,
+            *tenants.ROWS,
+            *platform.ROWS,
+        ),
+        key=lambda row: (row.law.startswith("law"), int(row.law[4:]) if row.law.startswith("law") else 0, row.law),
+    )
+)
+"""Bindings of keys and formats first, then the laws by number."""
