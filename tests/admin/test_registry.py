@@ -50,6 +50,14 @@ def test_every_page_stands_on_our_base(model, page):
         pytest.fail(f"{inline} needs a rule of its own")
 
 
+@pytest.mark.defence
+def test_a_tenants_page_over_rows_that_nothing_narrows_refuses_to_list_them(rf, worlds):
+    """A page that was given the wrong base fails at once, instead of showing every tenant's rows."""
+    ours, _ = worlds
+    with tenant_scope(ours.tenant), pytest.raises(TypeError, match="no tenant scope"):
+        TenantModelAdmin(User, site).get_queryset(rf.get("/"))
+
+
 @pytest.mark.parametrize("model", [model for model, _ in registry()], ids=lambda model: model.__name__)
 def test_a_platform_admin_opens_every_page(boss, worlds, model):
     assert boss.get(reverse(pages(model) + "changelist")).status_code == 200

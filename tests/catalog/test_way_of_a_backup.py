@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import replace
 
-from backup_platform.catalog import commit, present, sessions, stores
+import pytest
+from django.db import connection
+
+from backup_platform.catalog import arrivals, commit, present, sessions, stores
 from backup_platform.catalog.errors import Fenced, InvalidCommit
 from backup_platform.catalog.models import Pack, Session, Snapshot
 from backup_platform.catalog.reading import PackReader
 from backup_platform.jobs.models import Job
+from protocol.stored.recipients import RecipientKind, RecipientRecord
+from protocol.stored.roots import decode_root, encode_root_header
 from tests.catalog.stage import (
     BLOCK,
     CHUNK,
@@ -133,6 +138,29 @@ def test_blocks_of_a_damaged_base_are_looked_at(backup, machine, vault):
     assert isinstance(backup.propose(old).send(machine, begun), commit.Committed)
 
 
+@pytest.mark.defence
+def test_a_commit_on_a_damaged_base_names_what_is_gone(backup, machine, vault):
+    """A live base's blocks are taken on trust; one that was found damaged must not pass its damage on."""
+    old = contents(3)
+    committed = backup.run(old)
+    run_jobs()
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE catalog_chunk SET state = 2 WHERE id = %s", [digest(old[1])])
+    Snapshot.objects.filter(pk=committed.snapshot).update(state="damaged")
+    begun = backup.begin()
+    assert backup.propose(old).send(machine, begun) == commit.MissingIds([digest(old[1])])
+
+
+@pytest.mark.defence
+def test_a_commit_on_a_base_that_damage_met_unseen_names_what_is_gone(backup, machine):
+    """Damage finds snapshots by their bitmaps, and one that was only received has none: the generation tells."""
+    old = contents(3)
+    backup.run(old)
+    arrivals.report_loss(Pack.objects.get().pk, [digest(old[1])])
+    begun = backup.begin()
+    assert backup.propose(old).send(machine, begun) == commit.MissingIds([digest(old[1])])
+
+
 def test_a_second_backup_sends_only_what_is_new(backup):
     old = contents(5)
     backup.run(old)
@@ -183,6 +211,36 @@ def test_a_statement_signed_with_another_machines_key_is_refused(backup, machine
         backup.propose(data).send(machine, backup.begun)
 
 
+@pytest.mark.defence
+@pytest.mark.parametrize("field", ["tenant_id", "vault_id", "epoch", "machine_id", "sequence"])
+def test_a_root_whose_header_disagrees_is_refused(backup, machine, field):
+    data = contents(1)
+    backup.begin()
+    backup.send(data)
+    honest = decode_root(backup.propose(data).root)
+    other = 9 if field in ("epoch", "sequence") else b"x" * 16
+    root = encode_root_header(replace(honest.header, **{field: other})) + bytes(12 + 64)
+    proposed = backup.propose(data, root_hash=digest(root))
+    proposed.root = root
+    proposed.recipients = [RecipientRecord(RecipientKind(1), bytes(32), digest(root), bytes(256)).encode()]
+    with pytest.raises(InvalidCommit, match="header does not agree"):
+        proposed.send(machine, backup.begun)
+
+
+@pytest.mark.defence
+def test_recipient_records_of_another_root_or_none_are_refused(backup, machine):
+    """Such a snapshot would be shown, counted and kept, and could never be opened."""
+    data = contents(1)
+    backup.begin()
+    backup.send(data)
+    proposed, other = backup.propose(data), backup.propose(data)
+    for recipients, words in (([], "without recipients"), (other.recipients, "another root")):
+        proposed.recipients = recipients
+        with pytest.raises(InvalidCommit, match=words):
+            proposed.send(machine, backup.begun)
+    assert not Snapshot.objects.exists()
+
+
 def test_a_block_whose_content_is_no_block_is_refused(backup, machine):
     data = contents(1)
     backup.begin()
@@ -217,8 +275,6 @@ def test_a_commit_ends_the_session(backup, machine):
 
 
 def test_a_condemned_chunk_is_revived_by_the_commit_that_needs_it(backup, machine, vault):
-    from django.db import connection
-
     data = contents(2)
     backup.run(data)
     run_jobs()

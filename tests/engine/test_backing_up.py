@@ -532,6 +532,25 @@ def test_keyboard_interrupt_in_the_reader_stops_the_workers(tmp_path, machine, m
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("sealing-")]
 
 
+@pytest.mark.defence
+def test_nothing_is_committed_before_everything_is_acknowledged(tmp_path, machine):
+    """Law 1 as the agent sees it: what a commit names is durable before the commit is sent."""
+    tree, link, order = make_tree(tmp_path / "tree"), machine.connect(), []
+
+    def noting(name, call):
+        def noted(*arguments):
+            order.append(name)
+            return call(*arguments)
+
+        return noted
+
+    for name in ("put", "drain", "commit"):
+        setattr(link, name, noting(name, getattr(link, name)))
+    machine.back_up(tree, connect=False)
+    assert order[-2:] == ["drain", "commit"]
+    assert "put" in order
+
+
 def test_lost_acknowledgement_is_recognised_by_the_next_backup(tmp_path, vault, machine):
     tree = make_tree(tmp_path / "tree")
     settle()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,23 @@ def test_deleted_read_capabilities_are_overwritten_on_disk(path):
     cache.close()
     assert slot.h not in path.read_bytes()
     assert os.listdir(path.parent) == [path.name]
+
+
+@pytest.mark.defence
+@pytest.mark.parametrize("column", ["plain", "keys"])
+def test_body_that_differs_from_its_head_is_damage(path, column):
+    """A row whose content is sound in itself, and another segment's: only the digest in its head can tell."""
+    cache = Cache(path, BINDING)
+    first, _ = commit(cache, b"1" * 32, b"a", b"b")
+    cache.close()
+    with sqlite3.connect(path) as database:
+        (other,) = database.execute(f"SELECT {column} FROM segment ORDER BY id DESC LIMIT 1").fetchone()  # noqa: S608
+        database.execute(f"UPDATE segment SET {column} = ?", (other,))  # noqa: S608 - two fixed names
+    database.close()
+    cache = Cache(path, BINDING)
+    with pytest.raises(CacheFault):
+        cache.content(first) if column == "plain" else cache.keys(first)
+    cache.close()
 
 
 @pytest.mark.parametrize(

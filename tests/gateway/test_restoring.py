@@ -68,7 +68,8 @@ def test_list_is_paged_newest_first(running_gateway, stage):
         first = agent.ask(messages.List(limit=2)).message
         rest = agent.ask(messages.List(limit=2, before=first.items[-1].received_at)).message
     assert [item.id for item in first.items + rest.items] == made[::-1]
-    assert (first.more, rest.more) == (True, False)
+    assert (len(first.items), first.more) == (2, True)
+    assert (len(rest.items), rest.more) == (1, False)
 
 
 def test_expired_snapshot_is_not_listed_and_not_found(running_gateway, stage):

@@ -161,6 +161,18 @@ def json_equal(one: bytes, other: bytes) -> bool:
         return False
 
 
+@pytest.mark.defence
+@pytest.mark.parametrize("name", ["recovery-key.pem", "signing-key.pem"])
+def test_no_key_is_looked_at_before_its_file_was_checked(kit: Path, name: str, monkeypatch) -> None:
+    """CBC does not authenticate: a key that was altered under its encryption must not be used even to find that out."""
+    loaded: list[bytes] = []
+    monkeypatch.setattr("agents.keys.kit.load_private", lambda data, passphrase: loaded.append(data))
+    damage(kit / name, 900)
+    with pytest.raises(KitDamaged, match="damaged or was exchanged"):
+        open_kit(kit, PASSPHRASE)
+    assert loaded == []
+
+
 def test_an_altered_kit_with_a_corrected_checksum_is_still_damage(kit: Path) -> None:
     """Whoever alters kit.json knowingly can make the checksum right, but not the MAC."""
     import hashlib

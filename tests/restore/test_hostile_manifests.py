@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agents.engine.open_directories import HostileEntry, split_path
+from agents.engine.open_directories import HostileEntry, PlacingFault, split_path
 from agents.engine.placing import Placer, PlacingOptions
 from protocol.stored.manifests import EntryType, Extent
 from tests.restore.forge import Draft, directory, entry, file, link, restore_entries, special
@@ -231,6 +231,35 @@ def test_content_that_does_not_add_up_leaves_no_file(target: Path, draft: Draft)
     assert list(done.tree()) == ["zz-good"]
     assert done.result.damaged == 1
     assert b"/f" in done.errors
+
+
+@pytest.fixture
+def placer(target: Path):
+    target.mkdir()
+    descriptor = os.open(target, os.O_RDONLY)
+    made = Placer(descriptor, PlacingOptions(), lambda path, reason: None)
+    yield made
+    made.close()
+    os.close(descriptor)
+
+
+@pytest.mark.defence
+def test_file_has_no_name_before_its_content_was_checked(target: Path, placer: Placer):
+    whole = file(b"/f", b"content").entry
+    placing = placer.file(whole)
+    placing.write(b"content")
+    assert not (target / "f").exists()
+    placing.finish(whole)
+    assert (target / "f").read_bytes() == b"content"
+    placing.close()
+
+
+@pytest.mark.defence
+def test_name_that_was_taken_meanwhile_is_not_overwritten(target: Path, placer: Placer):
+    (target / "f").write_bytes(b"mine")
+    with pytest.raises(PlacingFault, match="of this name already"):
+        placer.file(file(b"/f", b"theirs").entry)
+    assert (target / "f").read_bytes() == b"mine"
 
 
 def test_numbers_out_of_bounds_are_warned_of_and_harm_nothing(target: Path):

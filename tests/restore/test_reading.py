@@ -143,7 +143,7 @@ def test_root_of_another_snapshot_is_refused(shelf: Shelf):
 
 def test_other_reference_blocks_are_refused(shelf: Shelf):
     shelf.made[2] = replace(shelf.made[2], blocks=shelf.made[1].blocks)
-    with pytest.raises(Damage, match="reference blocks"):
+    with pytest.raises(Damage, match="reference blocks are not those that the machine signed for"):
         open_latest(shelf)
 
 
@@ -242,6 +242,34 @@ def test_lost_segment_is_named_by_its_ends_and_the_others_are_restored(shelf: Sh
     assert sorted(done.tree()) == ["b", "b/g"]
     assert {b"/a", b"/a/f"} == set(done.errors)
     assert done.result.damaged == 2
+
+
+@pytest.mark.defence
+@pytest.mark.parametrize("said", [{"first_path": b"/9"}, {"last_path": b"/a/z"}, {"entries": 1}])
+def test_segment_that_lists_something_else_than_the_root_says_is_damage(
+    shelf: Shelf, tmp_path: Path, monkeypatch, said
+):
+    """Otherwise a segment with other ends could hide files from whoever asks for a path."""
+    made = forge.RootBody
+
+    def lying(**body):
+        first, *others = body["segments"]
+        return made(**{**body, "segments": [msgspec.structs.replace(first, **said), *others]})
+
+    monkeypatch.setattr(forge, "RootBody", lying)
+    shelf.snapshot([directory(b"/a"), file(b"/a/f", b"f")], [directory(b"/b"), file(b"/b/g", b"g")])
+    done = restore(shelf, tmp_path / "t")
+    assert sorted(done.tree()) == ["b", "b/g"]
+    assert done.result.damaged > 0
+
+
+@pytest.mark.defence
+def test_chunk_of_right_seal_and_wrong_content_costs_its_file(shelf: Shelf, tmp_path: Path):
+    """A hostile machine of the vault holds every key; what it stored under an honest id opens, and is not believed."""
+    h, chunk_id = forge.SEALER.identify(b"2")
+    shelf.chunks[chunk_id] = forge.SEALER.seal(b"!", h, chunk_id)
+    done = restore(shelf, tmp_path / "t")
+    assert (done.result.damaged, sorted(done.tree())) == (1, ["a", "b", "b/g"])
 
 
 def test_only_the_segments_of_a_path_are_fetched(shelf: Shelf, tmp_path: Path):

@@ -161,6 +161,25 @@ def test_a_chunk_does_not_open_under_another_id_or_hash() -> None:
             SEALER.open(sealed, wrong_id, wrong_h)
 
 
+OTHERS = {"version": 2, "codec": 1, "vault id": b"w" * 16, "epoch": 2, "chunk id": b"o" * 32}
+
+
+@pytest.mark.defence
+@pytest.mark.parametrize("field", OTHERS)
+def test_every_field_of_the_associated_data_is_bound_by_itself(field: str) -> None:
+    """The right content under the right key, sealed for another place: only the associated data can tell."""
+    h, chunk_id = SEALER.identify(TEXT)
+    key = blake3(h, key=derive(SECRET, Use.CHUNK_KEY)).digest()
+    bound = {"version": 1, "codec": 0, "vault id": VAULT, "epoch": 1, "chunk id": chunk_id}
+
+    def sealed_for(place: dict[str, object]) -> bytes:
+        return bytes([1, 0]) + bytes(12) + AESGCM(key).encrypt(bytes(12), TEXT, chunk_aad(*place.values()))
+
+    assert SEALER.open(sealed_for(bound), chunk_id, h) == TEXT
+    with pytest.raises(OpeningFault, match="does not open"):
+        SEALER.open(sealed_for(bound | {field: OTHERS[field]}), chunk_id, h)
+
+
 def test_a_chunk_sealed_under_an_id_that_is_not_its_contents_is_refused() -> None:
     """A hostile machine can seal any content under any id; then the id would promise content that it does not name."""
     h, other_id = SEALER.identify(TEXT)[0], SEALER.identify(b"another chunk")[1]

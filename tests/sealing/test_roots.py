@@ -10,6 +10,7 @@ import pytest
 from blake3 import blake3
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from agents.engine import ciphers
 from agents.engine.sealing import OpeningFault, SealedRoot, open_root, seal_root
 from agents.keys.derive import Use, derive
 from agents.keys.rsa import DEDUP_SECRET_LABEL, ROOT_LABEL, PrivateKey, load_private
@@ -123,13 +124,26 @@ def test_every_field_is_bound_even_when_the_records_are_made_to_fit(position: in
         open_root(bytes(damaged), fitting, private_key(READING))
 
 
+@pytest.mark.defence
+def test_every_field_of_a_roots_header_is_bound_by_the_seal() -> None:
+    """Records made to fit and a true commitment: what is left to notice is the seal itself."""
+    made = sealed(OPENING)
+    for position in range(8, ROOT_HEADER_SIZE - 32):  # tenant, vault, epoch, machine, number
+        moved = bytearray(made.file)
+        moved[position] ^= 1
+        record = replace(decode_recipient(made.records[0]), root_hash=blake3(bytes(moved)).digest())
+        with pytest.raises(OpeningFault, match="does not open"):
+            open_root(bytes(moved), [record.encode()], private_key(OPENING))
+
+
 def test_the_commitment_is_checked_before_anything_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     """A root that commits to another key than the one wrapped, though AES-GCM opens under the wrapped one."""
     key, other = b"k" * 32, b"o" * 32
     header = encode_root_header(replace(decode_root(ROOT.file).header, commitment=derive(other, Use.ROOT_COMMITMENT)))
     file = header + bytes(12) + AESGCM(key).encrypt(bytes(12), encode_root_body(BODY), header)
     opened: list[object] = []
-    monkeypatch.setattr("agents.engine.sealing.ciphers.decrypt", lambda *parts: opened.append(parts))
+    decrypt = ciphers.decrypt
+    monkeypatch.setattr(ciphers, "decrypt", lambda *parts: opened.append(parts) or decrypt(*parts))
     with pytest.raises(OpeningFault, match="commits to"):
         open_root(file, [wrapped(file, key)], private_key(OPENING))
     assert opened == []

@@ -197,6 +197,16 @@ def test_rows_cannot_be_given_to_another_tenant(tenants):
             vault.save()
 
 
+@pytest.mark.defence
+def test_sql_by_hand_needs_the_platforms_scope(tenants):
+    """It cannot be narrowed, so in a tenant's scope it would see everybody's rows."""
+    ours, _ = tenants
+    with tenant_scope(ours), pytest.raises(ScopeError):
+        list(Vault.objects.raw("SELECT * FROM vaults_vault"))
+    with without_tenant_scope("test"):
+        assert len(list(Vault.objects.raw("SELECT * FROM vaults_vault"))) == 2
+
+
 def test_an_upsert_needs_the_platforms_scope(tenants):
     ours, _ = tenants
     token = EnrollmentToken(tenant=ours, token_hash=os.urandom(32), expires_at=timezone.now())

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.wire import Event, MessageType, Phase, Role, messages
+from protocol.wire import Event, MessageType, Phase, Role, codec, messages
 from protocol.wire.codec import KINDS, Manner
 from protocol.wire.errors import Violation
 from protocol.wire.pair import ConnectionPair, drain
@@ -197,3 +197,14 @@ def test_the_walk_of_the_crossing_test_goes_through_whole_backups() -> None:
 def test_act_out_of_place_is_a_violation() -> None:
     with pytest.raises(Violation, match="'COMMITTED' by the gateway does not belong in the phase 'ready'"):
         turn(Phase.READY, Role.GATEWAY, Act.COMMITTED)
+
+
+@pytest.mark.defence
+def test_agents_have_no_verb_that_deletes_or_overwrites() -> None:
+    """Law 4. A new verb of the agent's belongs into this list only if it takes nothing away from what is stored."""
+    spoken = {kind.code.name for kind in codec.KINDS.values() if Role.AGENT in kind.senders}
+    assert spoken == {
+        *("HELLO", "ENROLL", "PUBLISH", "PING", "PONG", "FAILURE", "GOODBYE"),
+        *("BEGIN", "QUESTION", "PUT", "FLUSH", "COMMIT"),
+        *("LIST", "PROVE", "ROOT", "FETCH", "STATUS"),
+    }
