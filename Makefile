@@ -41,8 +41,9 @@ lint: setup ## ruff (format and rules), import contracts, shell syntax, missing 
 types: setup ## mypy, strict for protocol, agents, services and queries
 	$(BIN)/mypy protocol agents backup_platform workers
 
-test: setup ## The whole test suite, against real PostgreSQL and Valkey started for it
+test: setup ## The whole test suite, against real PostgreSQL and Valkey started for it; then `defences`
 	$(BIN)/python -m pytest
+	$(BIN)/python -m tests.defences
 
 up: setup ## Run the whole platform in the foreground until Ctrl-C
 	@exec $(BIN)/python manage.py up
