@@ -91,6 +91,9 @@ def run(arguments: list[str]) -> int:
         return int(outcome) if isinstance(outcome, int) else ExitCode.DONE
     except AgentError as fault:
         return _say(arguments, fault.exit_code, fault.what, fault.advice)
+    except click.exceptions.NoArgsIsHelpError as fault:
+        print(fault.format_message(), file=sys.stderr)
+        return ExitCode.USAGE
     except click.UsageError as fault:
         hint = f"See `{fault.ctx.command_path} --help`." if fault.ctx else "See `strongroom --help`."
         return _say(arguments, ExitCode.USAGE, fault.format_message(), hint)

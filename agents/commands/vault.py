@@ -32,7 +32,7 @@ def create(out: Path, name: str, generate: bool, as_json: bool) -> None:
     everything else. The passphrase comes from STRONGROOM_PASSPHRASE, or is asked for twice.
     """
     from agents.keys.kit import create_kit
-    from agents.keys.passphrases import generate_passphrase
+    from agents.keys.passphrases import generate_passphrase, weakness_of
 
     output = Output(as_json=as_json)
     passphrase = generate_passphrase() if generate else passphrases.ask_new()
@@ -47,6 +47,8 @@ def create(out: Path, name: str, generate: bool, as_json: bool) -> None:
     output.warn(
         "Whoever loses this kit or its passphrase loses the data: nobody else can open it, not even the platform."
     )
+    if weakness := weakness_of(passphrase):
+        output.warn(weakness)
     generated = {"passphrase": passphrase} if generate else {}
     output.record("summary", vault_id=vault_id, name=kit.name, directory=str(out), **generated)
 

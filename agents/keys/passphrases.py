@@ -1,4 +1,4 @@
-"""Generated passphrases: six words drawn at random from a list of our own."""
+"""Passphrases: six words drawn at random from a list of our own, and what to say of others."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from functools import cache
 from importlib import resources
 
 WORDS = 6
+SHORT = 12
+"""Characters below which somebody who has the kit's files may guess a chosen passphrase, slow as each try is."""
 
 
 @cache
@@ -24,3 +26,11 @@ def generate_passphrase(words: int = WORDS) -> str:
 def entropy_bits(words: int = WORDS) -> float:
     """Return the entropy of a generated passphrase in bits; 600,000 rounds of PBKDF2 add the work of 19 more."""
     return words * math.log2(len(word_list()))
+
+
+def weakness_of(passphrase: str) -> str:
+    """What to tell somebody who chose this passphrase; empty when there is nothing to say."""
+    if len(passphrase) >= SHORT:
+        return ""
+    told = "1 character" if len(passphrase) == 1 else f"{len(passphrase)} characters"
+    return f"The passphrase has {told}: whoever gets the kit's files may guess it. Six random words are safe."

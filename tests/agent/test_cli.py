@@ -178,3 +178,22 @@ def test_vault_create_makes_a_kit_warns_and_rebuild_makes_it_again(tmp_path: Pat
     assert again.returncode == 1
     empty = strongroom("vault", "create", "--out", "k", home=tmp_path, env={"STRONGROOM_PASSPHRASE": ""})
     assert empty.returncode == 2
+
+
+@pytest.mark.parametrize("arguments", [[], ["vault"]])
+def test_command_without_a_verb_shows_its_help_as_it_is(tmp_path, arguments):
+    done = strongroom(*arguments, home=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Usage: strongroom")
+    assert "\n  -h, --help" in done.stderr
+    assert "\\n" not in done.stderr
+
+
+@pytest.mark.parametrize(("passphrase", "warned"), [("short", True), ("six random words are long enough", False)])
+def test_short_passphrase_of_a_new_kit_is_warned_of(tmp_path, passphrase, warned):
+    done = strongroom(
+        "vault", "create", "--out", str(tmp_path / "kit"), home=tmp_path, env={"STRONGROOM_PASSPHRASE": passphrase}
+    )
+    assert done.returncode == 0, done.stderr
+    assert ("may guess it" in done.stderr) is warned
+    assert passphrase not in done.stderr

@@ -9,6 +9,7 @@ from django.db import transaction
 
 from agents.keys.faults import KeyFault, KitDamaged, KitFault
 from agents.keys.kit import create_kit
+from agents.keys.passphrases import weakness_of
 from backup_platform.tenants.commands import OperatorCommand, new_passphrase
 from backup_platform.tenants.errors import TenantRefused
 from backup_platform.tenants.models import Tenant
@@ -55,6 +56,8 @@ class Command(OperatorCommand):
             if Tenant.objects.filter(name=name).exists():
                 raise CommandError(f"There is already a tenant named {name!r}.")
         passphrase = new_passphrase()
+        if weakness := weakness_of(passphrase):
+            self.stderr.write(f"warning: {weakness}")
         try:
             # The tenant first and the kit inside its transaction: a kit that cannot be written leaves no tenant.
             with transaction.atomic():
