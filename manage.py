@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+CHECKOUT = Path(__file__).resolve().parent
 SETTINGS = "DJANGO_SETTINGS_MODULE"
 EMBEDDED = "backup_platform.settings.embedded"
 # These start, or do without, an instance.
@@ -18,7 +19,6 @@ NEED_OWNER_ROLE = {"migrate", "sqlmigrate", "dbshell", "createcachetable"}
 def main(arguments: list[str]) -> None:
     """Run one management command; a fault that we know ends with one sentence instead of a traceback."""
     command = arguments[1] if len(arguments) > 1 else "help"
-    os.chdir(Path(__file__).resolve().parent)
     if command in NEED_OWNER_ROLE:
         os.environ["STRONGROOM_DATABASE_ROLE"] = "owner"
     embedded = os.environ.setdefault(SETTINGS, EMBEDDED) == EMBEDDED
@@ -35,7 +35,7 @@ def join_running_instance() -> None:
     from backup_platform.embedded.errors import EmbeddedError
     from backup_platform.embedded.run_record import running_environment
 
-    home = Path(os.environ.get("STRONGROOM_HOME", "var")).absolute()
+    home = Path(os.environ.get("STRONGROOM_HOME", CHECKOUT / "var")).absolute()
     try:
         os.environ.update(running_environment(home))
     except EmbeddedError as fault:
