@@ -9,12 +9,15 @@ The client is started by `launcher`, which says why.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 TICKS = os.sysconf("SC_CLK_TCK")
 MIB = 1 << 20
@@ -119,15 +122,7 @@ def run_step(
         server.forget_peak()
     report = log.with_name(f"{log.name}.cost")
     with open(log, "ab") as output:
-        subprocess.run(
-            [*LAUNCHER, str(report), *command],
-            env=environment,
-            cwd=directory,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            check=True,
-        )
+        run_to_its_end([*LAUNCHER, str(report), *command], env=environment, cwd=directory, stdout=output, stderr=output)
     wall, user, system, peak, code = map(float, report.read_text().split())
     if code not in allowed:
         raise StepFailed(f"{' '.join(command)}\nended with {code:.0f}:\n{last_words(log)}")
@@ -140,6 +135,18 @@ def run_step(
         sample.server_rss = server.peak()
         sample.cpu += sample.server_cpu
     return sample
+
+
+def run_to_its_end(command: Sequence[str], **options: Any) -> None:
+    """Run COMMAND; if we are stopped meanwhile, it is stopped as well, with all that it started."""
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, **options) as process:
+        try:
+            if process.wait():
+                raise StepFailed(f"The launcher of {' '.join(command)} ended with {process.returncode}.")
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
 
 
 def last_words(log: Path, length: int = 1500) -> str:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from benchmarks.measuring import ServerSide, StepFailed, peak_memory, run_step, tree_cpu
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 BURN = "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass\n"
 
 
@@ -81,6 +84,41 @@ def test_peak_of_a_server_begins_anew() -> None:
 def test_failed_step_has_no_figure(tmp_path: Path) -> None:
     with pytest.raises(StepFailed, match="out of ink"):
         run_step(python("print('out of ink'); raise SystemExit(3)"), dict(os.environ), tmp_path / "log")
+
+
+def test_stopped_harness_takes_its_client_along(tmp_path: Path) -> None:
+    code = f"""
+import os, signal, sys, threading
+from pathlib import Path
+from benchmarks.measuring import run_step
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+client = [sys.executable, "-S", "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(60)"]
+run_step(client, dict(os.environ), Path({str(tmp_path / "log")!r}))
+"""
+    with subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY) as harness:
+        client = int(wait_for_line(tmp_path / "log"))
+        harness.terminate()
+    assert harness.returncode == 143
+    assert wait_until(lambda: state_of(client) in {"gone", "Z"})
+
+
+def wait_for_line(file: Path) -> str:
+    assert wait_until(lambda: file.exists() and file.read_text().endswith("\n"))
+    return file.read_text().strip()
+
+
+def wait_until(happened: Callable[[], bool]) -> bool:
+    end = time.monotonic() + 20
+    while not happened() and time.monotonic() < end:
+        time.sleep(0.02)
+    return happened()
+
+
+def state_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return "gone"
 
 
 def test_process_that_is_gone_costs_nothing() -> None:
