@@ -10,10 +10,18 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from tests.servers import HANDOVER, ServerRun, Servers, inherited_servers
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+# A time limit per example would judge the machine's load, not the code.
+hypothesis_settings.register_profile("strongroom", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+if hypothesis_settings.get_current_profile_name() in ("default", "ci"):  # another one was chosen on purpose
+    hypothesis_settings.load_profile("strongroom")
 
 
 def pytest_configure(config: pytest.Config) -> None:
