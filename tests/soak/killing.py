@@ -58,13 +58,12 @@ class Killer:
     def _kill_gateway(self) -> bool:
         """It stays dead for a while; the other one, or the one that `up` keeps, takes over."""
         gateway = self._chance.choice(self._fleet.gateways)
+        if gateway.process.poll() is not None:
+            return False
         gateway.kill()
-        if self._chance.random() < 0.7:
-            self._fleet.start_gateway(gateway)
-        else:
-            timer = threading.Timer(self._chance.uniform(1, 15), self._fleet.start_gateway, [gateway])
-            timer.daemon = True
-            timer.start()
+        timer = threading.Timer(self._chance.choice((0, 0, 0, 2, 15)), self._fleet.start_gateway, [gateway])
+        timer.daemon = True
+        timer.start()
         return True
 
     def _cut(self) -> bool:
