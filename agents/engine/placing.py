@@ -198,7 +198,7 @@ class FilePlacing:
         view = memoryview(data)
         while view:
             piece = view[: HOLE - self.position % HOLE]
-            if piece != _ZEROS[: len(piece)]:
+            if not _is_zeros(piece):
                 piece = view[: _filled(view, self.position)]
                 self._write_all(piece)
             self.position += len(piece)
@@ -237,10 +237,15 @@ class FilePlacing:
         os.close(self._parent)
 
 
+def _is_zeros(piece: memoryview) -> bool:
+    # Memory views are compared item by item, bytes at once; most data shows itself by its first byte.
+    return piece[0] == 0 and piece.tobytes() == _ZEROS[: len(piece)]
+
+
 def _filled(view: memoryview, position: int) -> int:
     """Return how many bytes from here on belong together before the next hole begins."""
     end = HOLE - position % HOLE
-    while end < len(view) and view[end : end + HOLE] != _ZEROS[: len(view) - end]:
+    while end < len(view) and not _is_zeros(view[end : end + HOLE]):
         end += HOLE
     return min(end, len(view))
 
