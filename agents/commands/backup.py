@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agents.commands.output import Output, size
+from agents.commands.output import Output, size, some
 from agents.errors import AuthenticationFault, ExitCode, Temporary, UsageFault
 from agents.transport.retrying import DEFAULT_RETRY_FOR
 
@@ -186,10 +186,10 @@ def _tell(output: Output, result: BackupResult, state: str, seconds: float) -> N
     output.text(
         f"{result.files_new:,} new, {result.files_changed:,} changed, {result.files_unmodified:,} unmodified files;"
         f" {size(result.bytes)} in all, {size(result.bytes_read)} read, {size(result.bytes_sent)} sent"
-        f" in {result.chunks_sent:,} chunks; {seconds:.1f} s."
+        f" in {some(result.chunks_sent, 'chunk', 'chunks')}; {seconds:.1f} s."
     )
     if result.errors:
-        output.text(f"{result.errors:,} sources could not be saved as they should (named above).")
+        output.text(f"{some(result.errors, 'source', 'sources')} could not be saved properly (named above).")
     if state in UNFINISHED:
         output.text("It can be restored already; `strongroom snapshots` says when it is verified.")
     output.record(

@@ -15,6 +15,8 @@ from typing import Any
 
 from agents.engine.paths import display, plain
 
+LONGEST_SHOWN = 1000
+"""Characters of a path in a complaint. Hostile and honest ones may have thousands."""
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -42,7 +44,7 @@ class Output:
 
     def complain(self, path: bytes, reason: str) -> None:
         """Name a path that could not be dealt with as it should."""
-        print(f"{display(path)}: {plain(reason)}", file=sys.stderr, flush=True)
+        print(f"{shortened(path)}: {plain(reason)}", file=sys.stderr, flush=True)
 
     def warn(self, sentence: str) -> None:
         """Something to know in any case."""
@@ -55,6 +57,17 @@ def named(path: bytes, key: str = "path") -> dict[str, str]:
         return {key: path.decode("utf-8")}
     except UnicodeDecodeError:
         return {key: display(path), f"{key}_b64": base64.b64encode(path).decode()}
+
+
+def some(count: int, one: str, many: str) -> str:
+    """A number and what is counted."""
+    return f"{count:,} {one if count == 1 else many}"
+
+
+def shortened(path: bytes) -> str:
+    """A path for people; of a very long one its two ends, since a thousand of those would bury everything else."""
+    shown = display(path)
+    return shown if len(shown) <= LONGEST_SHOWN else f"{shown[: LONGEST_SHOWN // 2]}…{shown[-LONGEST_SHOWN // 2 :]}"
 
 
 def size(count: int) -> str:

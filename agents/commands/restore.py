@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agents.commands.output import Output, size
+from agents.commands.output import Output, size, some
 from agents.commands.readers import Scope, reading, refuse_write_only, scope_options, split_target
 from agents.errors import ExitCode
 
@@ -63,16 +63,22 @@ def command(
 
 
 def _tell(output: Output, opened: OpenedSnapshot, target: Path, result: RestoreResult, seconds: float) -> None:
-    output.text(
-        f"Restored {result.files:,} files ({size(result.bytes)}), {result.directories:,} directories and"
-        f" {result.symlinks:,} links of snapshot {opened.listed.name[:8]} to {target} in {seconds:.1f} s."
-    )
+    done = [
+        f"{some(result.files, 'file', 'files')} ({size(result.bytes)})",
+        some(result.directories, "directory", "directories"),
+        some(result.symlinks, "link", "links"),
+    ]
+    source = f"snapshot {opened.listed.name[:8]}"
+    output.text(f"Restored {', '.join(done)} of {source} to {target} in {seconds:.1f} s.")
     if result.skipped:
-        output.text(f"{result.skipped:,} fifos, sockets or devices were named above and not made.")
+        output.text(
+            f"Not made, and named above: {some(result.skipped, 'fifo, socket or device', 'fifos, sockets or devices')}."
+        )
     if result.warnings:
-        output.text(f"{result.warnings:,} things are not as they were (named above).")
+        output.text(f"{some(result.warnings, 'thing is not as it was', 'things are not as they were')} (named above).")
     if result.errors:
-        output.text(f"{result.errors:,} entries were NOT restored (named above), {result.damaged:,} of them damaged.")
+        damaged = f", {result.damaged:,} of them damaged" if result.damaged else ""
+        output.text(f"{some(result.errors, 'entry was', 'entries were')} NOT restored (named above){damaged}.")
     output.record(
         "summary",
         snapshot_id=opened.listed.name,

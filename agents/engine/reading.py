@@ -117,8 +117,10 @@ class SnapshotReader:
         found = [each for each in self.listed() if each.name.startswith(wanted)] if wanted else []
         if len(found) == 1 and len(wanted) >= SHORTEST_PREFIX:
             return found[0]
-        if len(found) > 1 or found:
+        if len(found) > 1:
             raise NotFound(f"'{name}' is too short: it names {len(found)} snapshots.", "Give more digits.")
+        if found:
+            raise NotFound(f"'{name}' is too short.", f"Give at least {SHORTEST_PREFIX} digits of an id.")
         raise NotFound(f"There is no snapshot '{name}'.", "`strongroom snapshots` lists what there is.")
 
     def _meet(self, records: Iterable[bytes]) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from agents.engine.chunk_supply import ChunkSupply
 from agents.engine.open_directories import HostileEntry, PlacingFault
-from agents.engine.paths import ROOT, is_within
+from agents.engine.paths import ROOT, display, is_within
 from agents.engine.placing import FilePlacing, Placer, PlacingOptions
 from agents.engine.reading import OpenedSnapshot, PathOrder
 from agents.errors import AgentError, Damage, NotFound, UsageFault
@@ -139,7 +139,9 @@ class Restorer:
             self._placer.close()
             self._pool.shutdown(wait=True, cancel_futures=True)
         if not met and not self.result.damaged:
-            raise NotFound("The snapshot holds nothing at this path.", "`strongroom ls SNAPSHOT` shows what it holds.")
+            raise NotFound(
+                f"The snapshot holds nothing at {display(self._path)}.", "`strongroom ls SNAPSHOT` shows what it holds."
+            )
         return self.result
 
     # --- planning --------------------------------------------------------------------------------

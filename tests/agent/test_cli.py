@@ -197,3 +197,13 @@ def test_short_passphrase_of_a_new_kit_is_warned_of(tmp_path, passphrase, warned
     assert done.returncode == 0, done.stderr
     assert ("may guess it" in done.stderr) is warned
     assert passphrase not in done.stderr
+
+
+def test_long_path_in_a_complaint_is_shown_by_its_ends(capsys):
+    from agents.commands.output import LONGEST_SHOWN, Output
+
+    Output(as_json=False).complain(b"/begin" + b"x" * 60_000 + b"/end", "it is long")
+    said = capsys.readouterr().err
+    assert len(said) < LONGEST_SHOWN + 50
+    assert said.startswith("/begin")
+    assert "/end: it is long" in said
