@@ -35,7 +35,7 @@ def join_running_instance() -> None:
     from backup_platform.embedded.errors import EmbeddedError
     from backup_platform.embedded.run_record import running_environment
 
-    home = Path(os.environ.get("STRONGROOM_HOME", CHECKOUT / "var")).absolute()
+    home = Path(os.environ.get("STRONGROOM_HOME") or CHECKOUT / "var").absolute()
     try:
         os.environ.update(running_environment(home))
     except EmbeddedError as fault:

@@ -101,11 +101,21 @@ def run(arguments: list[str]) -> int:
         return _say(arguments, ExitCode.INTERRUPTED, "Interrupted.", "")
     except BrokenPipeError:
         return ExitCode.FAILED
+    except OSError as fault:
+        if os.environ.get(TRACEBACK_VARIABLE):
+            raise
+        return _say(arguments, ExitCode.FAILED, *_refused_by_system(fault))
     except Exception as fault:
         if os.environ.get(TRACEBACK_VARIABLE):
             raise
         what = f"Something unexpected happened ({type(fault).__name__})."
         return _say(arguments, ExitCode.FAILED, what, f"Report this; {TRACEBACK_VARIABLE}=1 shows where it happened.")
+
+
+def _refused_by_system(fault: OSError) -> tuple[str, str]:
+    where = f" at {fault.filename}" if isinstance(fault.filename, str) else ""
+    why = (fault.strerror or type(fault).__name__).lower()
+    return f"The operating system refused something{where}: {why}.", f"{TRACEBACK_VARIABLE}=1 shows where it happened."
 
 
 def _say(arguments: list[str], code: int, what: str, advice: str) -> int:

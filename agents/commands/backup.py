@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 MAX_PATTERNS = 4 << 20
 POLL = (0.25, 0.5, 1.0, 2.0)
 """Seconds between questions whether a snapshot is verified; the last one repeats."""
-WORKER_SILENT = 60.0
-"""Seconds without a living worker before the user is told so."""
+WORKER_SILENT = 5.0
+"""Seconds of waiting before the user hears that no worker lives. The platform has waited a minute before it says so."""
 UNFINISHED = frozenset({"received", "receiving", "incomplete"})
 
 

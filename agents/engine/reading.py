@@ -112,7 +112,10 @@ class SnapshotReader:
         if name == LATEST:
             for listed in self.listed():
                 return listed
-            raise NotFound("There is no snapshot of this machine yet.", "Make one with `strongroom backup`.")
+            advice = "Make one with `strongroom backup`."
+            if not self._trust.own_record:
+                advice = "Name the machine whose snapshots you want with --machine."
+            raise NotFound("There is no snapshot of this machine yet.", advice)
         wanted = name.lower()
         found = [each for each in self.listed() if each.name.startswith(wanted)] if wanted else []
         if len(found) == 1 and len(wanted) >= SHORTEST_PREFIX:

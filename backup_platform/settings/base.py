@@ -22,7 +22,7 @@ from backup_platform.settings.log_records import logging_settings
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 
 # Everything that an instance keeps on this host: secrets, certificates, spools, the local target.
-STRONGROOM_HOME = Path(os.environ.get("STRONGROOM_HOME", BASE_DIR / "var")).absolute()
+STRONGROOM_HOME = Path(os.environ.get("STRONGROOM_HOME") or BASE_DIR / "var").absolute()
 STRONGROOM_GATEWAY_PORT = read_number("STRONGROOM_GATEWAY_PORT", 0)
 # Where agents reach the gateway: written into enrolment strings.
 STRONGROOM_GATEWAY_ADDRESS = os.environ.get("STRONGROOM_GATEWAY_ADDRESS", "")

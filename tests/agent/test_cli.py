@@ -207,3 +207,23 @@ def test_long_path_in_a_complaint_is_shown_by_its_ends(capsys):
     assert len(said) < LONGEST_SHOWN + 50
     assert said.startswith("/begin")
     assert "/end: it is long" in said
+
+
+def test_output_that_cannot_be_written_is_said_in_words(tmp_path):
+    with open("/dev/full", "w") as full:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(REPOSITORY),
+            "STRONGROOM_AGENT_HOME": str(tmp_path),
+        }
+        done = subprocess.run(
+            [sys.executable, "-u", "-m", "agents", "--help"],
+            env=environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 1
+    assert "no space left on device" in done.stderr
+    assert "Traceback" not in done.stderr

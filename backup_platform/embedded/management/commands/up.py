@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 from pathlib import Path
@@ -37,7 +38,7 @@ class Command(BaseCommand):
             fault = first_of(faults)
             raise CommandError(f"{fault.what}\ntry: {fault.remedy}") from None
         except* OSError as faults:
-            raise CommandError(f"The operating system refused: {first_of(faults)}") from None
+            raise CommandError(sentence_of(first_of(faults))) from None
 
     async def _run(self, wishes: Wishes) -> None:
         serving, stopping = asyncio.Event(), asyncio.Event()
@@ -82,6 +83,15 @@ def first_of(faults: BaseExceptionGroup[Any]) -> Any:
     while isinstance(fault, BaseExceptionGroup):
         fault = fault.exceptions[0]
     return fault
+
+
+def sentence_of(fault: OSError) -> str:
+    """What the operating system refused, where, and what to do about it."""
+    where = f" at {fault.filename}" if fault.filename else ""
+    if fault.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"There is no space left{where}.\ntry: Free some space, then start again."
+    why = (fault.strerror or str(fault) or type(fault).__name__).lower()
+    return f"The operating system refused{where}: {why}.\ntry: Mend that, then start again; the logs may say more."
 
 
 def read_wishes(ready_file: Path | None) -> Wishes:
