@@ -156,7 +156,9 @@ class Proxy:
             asyncio.create_task(self._pass(pair, answers, near, upwards=False)),
         ]
         try:
-            await asyncio.wait(pair.tasks)
+            # Cancelled at the end of a test; asyncio's streams would print that as a fault of ours.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait(pair.tasks)
         finally:
             self._pairs.discard(pair)
             for writer in (near, far):

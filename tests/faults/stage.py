@@ -106,8 +106,9 @@ class Machine:
         assert said[-1].code == 0, said[-1]
         return said[-1]
 
-    def restores_equal(self, source: Path, target: Path, snapshot: str = "latest") -> None:
-        said = self.json("restore", snapshot, "--target", target)
+    def restores_equal(self, source: Path, target: Path, snapshot: str = "latest", **more: str) -> None:
+        """A restore of what SOURCE is now; the target is removed again."""
+        said = self.json("restore", snapshot, "--target", target, **more)
         assert said.code == 0, said
         assert describe(target / source.relative_to("/")) == describe(source)
         shutil.rmtree(target)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests.faults.proxy import Fault, Proxy
 from tests.faults.stage import MIB, Machine, Stage, ended, make_files
 
@@ -24,29 +22,30 @@ def test_backup_outlives_every_fault_of_its_link_in_turn(
     stage.check_ledgers(machine)
 
 
-def test_slow_link_that_is_cut_every_two_seconds_still_finishes(
+def test_slow_link_that_is_cut_again_and_again_still_finishes(
     stage: Stage, machine: Machine, proxy: Proxy, tmp_path: Path, target: Path
 ) -> None:
     source = make_files(tmp_path / "source", 8, 202)
     proxy.rate = 20 * MEGABIT
-    proxy.cut_every(2)
+    proxy.cut_every(3)
     machine.back_up(source)
-    assert proxy.cuts >= 2
+    assert proxy.cuts
     proxy.rate = None
     machine.dial(*stage.gateway)
     machine.restores_equal(source, target)
     stage.check_ledgers(machine)
 
 
-@pytest.mark.parametrize("fault", [Fault.FLIP, Fault.DROP, Fault.RESET])
-def test_restore_outlives_a_fault_of_its_link(
-    fault: Fault, stage: Stage, machine: Machine, proxy: Proxy, tmp_path: Path, target: Path
+def test_restore_outlives_every_fault_of_its_link(
+    stage: Stage, machine: Machine, proxy: Proxy, tmp_path: Path, target: Path
 ) -> None:
-    source = make_files(tmp_path / "source", 3, 203)
+    source = make_files(tmp_path / "source", 12, 203)
     machine.back_up(source)
-    proxy.at(proxy.down + MIB, fault, upwards=False)
-    machine.restores_equal(source, target)
-    assert proxy.happened == [fault]
+    before = proxy.down
+    for number, fault in enumerate(Fault):
+        proxy.at(before + (2 * number + 1) * MIB, fault, upwards=False)
+    machine.restores_equal(source, target, IMPATIENT="1")
+    assert proxy.happened == list(Fault)
 
 
 def test_second_backup_of_one_machine_at_once_is_told_busy(

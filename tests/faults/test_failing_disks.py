@@ -65,11 +65,11 @@ def test_full_disk_is_a_temporary_error_and_the_backup_goes_on_when_there_is_spa
 def test_file_whose_fsync_failed_is_left_alone_and_the_backup_goes_on_in_a_new_pack(
     stage: Stage, machine: Machine, tmp_path: Path, target: Path
 ) -> None:
-    source, trace = make_files(tmp_path / "source", 24, 302), tmp_path / "trace"
+    source, trace = make_files(tmp_path / "source", 8, 302), tmp_path / "trace"
     with stage.second_gateway() as gateway, Proxy(gateway.address).running() as proxy:
-        proxy.rate = 12 * MIB
+        proxy.rate = 8 * MIB
         machine.dial("127.0.0.1", proxy.port)
-        with injected(gateway, "fdatasync:error=EIO:when=2", trace):
+        with injected(gateway, "fdatasync:error=EIO:when=1", trace):
             machine.back_up(source)
         stage.check_ledgers(machine)
         machine.restores_equal(source, target)
