@@ -29,7 +29,7 @@ UNFINISHED = frozenset({"received", "receiving", "incomplete"})
 
 
 @click.command()
-@click.argument("paths", metavar="PATH…", nargs=-1, required=True, type=click.Path(path_type=bytes))
+@click.argument("paths", metavar="PATH…", nargs=-1, required=True, type=click.Path(path_type=bytes, readable=False))
 @click.option("--exclude", "-e", multiple=True, metavar="PATTERN", help="Leave out what matches, as in .gitignore.")
 @click.option(
     "--exclude-file", multiple=True, metavar="FILE", type=click.Path(path_type=Path), help="Patterns, one a line."

@@ -104,7 +104,9 @@ class Postgres:
             reason = (finished.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise ServerFailed(
                 f"PostgreSQL could not make its data directory {directory}: {reason}",
-                "Check free space and permissions there.",
+                "Give this user a name (a line in /etc/passwd), or run as one that has one."
+                if "user does not exist" in reason
+                else "Check free space and permissions there.",
             )
 
     def environment(self) -> dict[str, str]:

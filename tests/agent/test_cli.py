@@ -227,3 +227,14 @@ def test_output_that_cannot_be_written_is_said_in_words(tmp_path):
     assert done.returncode == 1
     assert "no space left on device" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_unreadable_source_is_no_wrong_usage(tmp_path):
+    """A path that cannot be read is named like any other; it must not keep the others from being saved."""
+    import click
+
+    from agents.commands.backup import command
+
+    paths = next(each for each in command.params if each.name == "paths")
+    assert isinstance(paths.type, click.Path)
+    assert not paths.type.readable

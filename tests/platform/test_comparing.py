@@ -87,3 +87,24 @@ def test_examples_are_bounded_and_all_differences_counted(tmp_path: Path) -> Non
     result = compare((tmp_path / "original", tmp_path / "copy"))
     assert len(result.examples) == MOST_DIFFERENCES
     assert result.differences >= 50
+
+
+def test_fifos_and_sockets_are_counted_and_not_asked_for(trees: tuple[Path, Path]) -> None:
+    keeping_times(trees[0], lambda: os.mkfifo(trees[0] / "fifo"))
+    result = compare(trees)
+    assert result.equal, result.examples
+    assert result.specials == 1
+
+
+def test_what_cannot_be_read_is_a_difference_and_no_fault(trees: tuple[Path, Path], monkeypatch) -> None:
+    scandir = os.scandir
+
+    def refusing(path: bytes):
+        if path.endswith(b"inner"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    result = compare(trees)
+    assert not result.equal
+    assert any("cannot be listed (Permission denied)" in example for example in result.examples)

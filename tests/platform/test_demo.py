@@ -49,3 +49,11 @@ def test_demo_refuses_a_source_that_is_no_directory(home: Path) -> None:
     assert finished.returncode == 1
     assert "DEMO_SOURCE is /nowhere/at/all, which is not a directory" in finished.stderr
     assert not home.exists()
+
+
+def test_demo_refuses_a_source_without_a_file(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty" / "inner").mkdir(parents=True)
+    finished = manage(home, "demo", DEMO_SOURCE=str(tmp_path / "empty"), DEMO_EXIT="1")
+    assert finished.returncode == 1
+    assert "there is no file in it that you may read" in finished.stderr
+    assert not home.exists()

@@ -15,13 +15,21 @@ from backup_platform.embedded.platform_processes import CHECKOUT, MANAGE
 
 AGENT = [sys.executable, "-m", "agents"]
 STEP_SECONDS = 3600
+MOST_NAMED = 8
 
 
 class StepFailed(EmbeddedError):
     """A command of the demonstration ended badly."""
 
 
-def run(command: list[str], environment: dict[str, str], *, text: str = "", seconds: float = STEP_SECONDS) -> str:
+def run(
+    command: list[str],
+    environment: dict[str, str],
+    *,
+    text: str = "",
+    seconds: float = STEP_SECONDS,
+    accepted: tuple[int, ...] = (0,),
+) -> str:
     """What COMMAND printed. TEXT goes to its standard input. Raises StepFailed with its own words."""
     try:
         finished = subprocess.run(
@@ -36,7 +44,7 @@ def run(command: list[str], environment: dict[str, str], *, text: str = "", seco
         )
     except subprocess.TimeoutExpired:
         raise StepFailed(f"`{shown(command)}` did not end within {seconds:.0f} seconds.", "Look at the logs.") from None
-    if finished.returncode:
+    if finished.returncode not in accepted:
         words = (finished.stderr.strip() or finished.stdout.strip() or "it said nothing").splitlines()
         raise StepFailed(
             f"`{shown(command)}` ended with exit code {finished.returncode}.", "It said:\n" + "\n".join(words[-12:])
@@ -51,6 +59,13 @@ def shown(command: list[str]) -> str:
     elif command[:3] == AGENT:
         command = ["strongroom", *command[3:]]
     return shlex.join(command)
+
+
+def unsaved(output: str) -> list[str]:
+    """The sources that a backup's JSON names as not saved properly, some of them, for people."""
+    objects = [json.loads(line) for line in output.splitlines() if line.startswith('{"message_type": "error"')]
+    lines = [f"{found.get('path')}: {found.get('reason')}" for found in objects]
+    return [*lines[:MOST_NAMED], *([f"… and {len(lines) - MOST_NAMED} more"] if len(lines) > MOST_NAMED else [])]
 
 
 def last_object(output: str) -> dict[str, Any]:

@@ -13,15 +13,20 @@ from dataclasses import dataclass, field
 
 BLOCK = 1024 * 1024
 MOST_DIFFERENCES = 20
+_RESTORED = frozenset({stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK})
 
 
 @dataclass
 class Comparison:
-    """What was compared and where the trees differ (the first twenty differences are kept, all are counted)."""
+    """What was compared and where the trees differ (the first twenty differences are kept, all are counted).
+
+    Fifos, sockets and devices are counted in `specials` and not compared: no restore makes them.
+    """
 
     files: int = 0
     directories: int = 0
     others: int = 0
+    specials: int = 0
     size: int = 0
     differences: int = 0
     examples: list[str] = field(default_factory=list)
@@ -42,36 +47,52 @@ def compare_trees(original: bytes, restored: bytes) -> Comparison:
     """Compare the directory RESTORED with ORIGINAL, both ways: what is missing, what is extra, what is different."""
     result = Comparison()
     links: dict[tuple[int, int], tuple[int, int]] = {}
-    for relative in _walk(original):
+    for relative in _walk(original, result):
         first, second = _join(original, relative), _join(restored, relative)
         try:
-            ours, theirs = os.lstat(first), os.lstat(second)
+            _compare(result, relative, first, second, links)
         except FileNotFoundError as fault:
             result.differ(relative, f"missing on one side ({'restored' if fault.filename == second else 'original'})")
-            continue
-        _count(result, ours)
-        _compare_metadata(result, relative, ours, theirs)
-        _compare_attributes(result, relative, first, second)
-        _compare_content(result, relative, first, second, ours, theirs)
-        _compare_hard_links(result, relative, ours, theirs, links)
-    for relative in _walk(restored):
+        except OSError as fault:
+            result.differ(relative, f"cannot be compared ({fault.strerror})")
+    for relative in _walk(restored, result):
         if not os.path.lexists(_join(original, relative)):
             result.differ(relative, "was restored, but is not in the original")
     return result
 
 
-def _walk(root: bytes) -> Iterator[bytes]:
-    """Every path below ROOT, relative to it, the root itself first as b''."""
+def _compare(
+    result: Comparison, path: bytes, first: bytes, second: bytes, links: dict[tuple[int, int], tuple[int, int]]
+) -> None:
+    ours = os.lstat(first)
+    if stat.S_IFMT(ours.st_mode) not in _RESTORED:
+        result.specials += 1
+        return
+    theirs = os.lstat(second)
+    _count(result, ours)
+    _compare_metadata(result, path, ours, theirs)
+    _compare_attributes(result, path, first, second)
+    _compare_content(result, path, first, second, ours, theirs)
+    _compare_hard_links(result, path, ours, theirs, links)
+
+
+def _walk(root: bytes, result: Comparison) -> Iterator[bytes]:
+    """Every path below ROOT, relative to it, the root itself first as b''. What cannot be listed is a difference."""
     yield b""
     waiting = [b""]
     while waiting:
         directory = waiting.pop()
-        with os.scandir(_join(root, directory)) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                relative = os.path.join(directory, entry.name)
-                yield relative
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(relative)
+        try:
+            with os.scandir(_join(root, directory)) as entries:
+                found = sorted(entries, key=lambda entry: entry.name)
+        except OSError as fault:
+            result.differ(directory, f"cannot be listed ({fault.strerror})")
+            continue
+        for entry in found:
+            relative = os.path.join(directory, entry.name)
+            yield relative
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(relative)
 
 
 def _join(root: bytes, relative: bytes) -> bytes:

@@ -72,8 +72,10 @@ class Command(BaseCommand):
             f"password  {read_one_time_password(Path(ready['admin']['password_file']))}",
             f"agent     STRONGROOM_AGENT_HOME={shlex.quote(str(shown.agent_home))} {' '.join(AGENT)} snapshots",
         ]
-        if os.environ.get("DEMO_EXIT") != "1":
-            lines += ["", f"Ctrl-C stops everything. The data stays in {shown.home}"]
+        end = "Ctrl-C stops everything"
+        if os.environ.get("DEMO_EXIT") == "1":
+            end = "DEMO_EXIT: the platform stops now, and `make up` starts it again, on its own port"
+        lines += ["", f"{end}. The data stays in {shown.home}"]
         teller.panel("Look around", lines)
 
 
