@@ -166,15 +166,16 @@ def restore(snapshot: Snapshot, out: bytes) -> None:
     for path, parts in groupby((entry for entry in snapshot.entries() if entry.type <= LINK), lambda entry: entry.path):
         plain = path[:1] == b"/" and b"\0" not in path and not {b"", b".", b".."} & {*path[1:].split(b"/")}
         check(plain or path == b"/", repr(path), "is not a path to restore")
-        target, whole, entry = out + path, blake3(), next(parts)
+        told = list(parts)
+        target, whole, entry = out + path, blake3(), told[-1]  # the last part knows size and digest
         os.makedirs(target if entry.type == DIRECTORY else os.path.dirname(target), exist_ok=True)
         made.append((target, entry))
         if entry.type == FILE:
             with open(target, "xb") as file:
-                for name, h, offset, length in chain(entry.extents, *(part.extents for part in parts)):
+                for name, h, offset, length in chain.from_iterable(part.extents for part in told):
                     file.write(data := snapshot.chunk(name, h)[offset : offset + length])
                     whole.update(data)
-            check(whole.digest() == entry.digest, repr(path), "content does not have its digest")
+            check(entry.digest in (b"", whole.digest()), repr(path), "content does not have its digest")
     for target, entry in reversed(made):  # a directory after what is in it
         if entry.type == LINK:
             os.symlink(entry.link, target)
