@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from backup_platform.catalog.chunk_index import vault_lock
@@ -124,7 +125,7 @@ def _answer_of_repetition(machine: Machine, proposal: Proposal) -> Committed | N
     return Committed(same.pk, same.state, same.received_at)
 
 
-def _live(session_id: UUID, fence: int, machine: Machine, *, lock: bool = False):  # type: ignore[no-untyped-def]
+def _live(session_id: UUID, fence: int, machine: Machine, *, lock: bool = False) -> QuerySet[Session]:
     sessions = Session.objects.select_for_update(of=("self",)) if lock else Session.objects.all()
     return sessions.filter(pk=session_id, fence=fence, machine=machine, state=SessionState.OPEN)
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from backup_platform.catalog.errors import Busy, Fenced
@@ -154,7 +154,7 @@ def _open(machine: Machine, gateway: str, vault: Vault) -> Session:
         raise Busy(LEASE.total_seconds()) from None
 
 
-def _held(session_id: UUID, fence: int):  # type: ignore[no-untyped-def]
+def _held(session_id: UUID, fence: int) -> QuerySet[Session]:
     return Session.objects.filter(pk=session_id, fence=fence, state=SessionState.OPEN)
 
 
