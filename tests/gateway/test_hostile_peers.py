@@ -114,11 +114,13 @@ def test_slow_but_steady_frame_is_taken(gateway_factory, stage):
 
 
 def test_silent_peer_is_pinged_and_then_sent_away(gateway_factory, stage):
-    gateway = gateway_factory(limits=GatewayLimits(idle_seconds=0.6, keep_alive_seconds=0.2, **QUICK))
-    with AgentPeer(gateway, stage.machine()) as quiet, AgentPeer(gateway, stage.machine("beta")) as lively:
+    silence = 2.0  # ten pings long: a machine under load may keep the lively one from answering for a while
+    gateway = gateway_factory(limits=GatewayLimits(idle_seconds=silence, keep_alive_seconds=0.2, **QUICK))
+    machines = stage.machine(), stage.machine("beta")
+    with AgentPeer(gateway, machines[0]) as quiet, AgentPeer(gateway, machines[1]) as lively:
         heard: list[messages.Message] = []
         quiet._take = lambda event: heard.append(event.message)
-        until = time.monotonic() + 1.2
+        until = time.monotonic() + 1.5 * silence
         lively.socket.settimeout(0.1)
         while time.monotonic() < until:
             try:
