@@ -8,6 +8,8 @@ from typing import ClassVar
 from django.db import models
 from django.utils import timezone
 
+from backup_platform.fleet.models import Machine
+from backup_platform.policies.models import Policy
 from backup_platform.tenants.models import Tenant
 from backup_platform.tenants.scope import TenantManager
 
@@ -34,12 +36,26 @@ class JobState(models.TextChoices):
     """Where a job stands."""
 
     QUEUED = "queued", "Queued"
+    OFFERED = "offered", "Offered"
     RUNNING = "running", "Running"
+    CANCELLING = "cancelling", "Cancelling"
     DONE = "done", "Done"
+    WARNINGS = "warnings", "Done with warnings"
     FAILED = "failed", "Failed"
+    MISSED = "missed", "Missed"
+    CANCELLED = "cancelled", "Cancelled"
 
 
-UNFINISHED = (JobState.QUEUED, JobState.RUNNING)
+UNFINISHED = (JobState.QUEUED, JobState.OFFERED, JobState.RUNNING, JobState.CANCELLING)
+
+
+class JobOrigin(models.TextChoices):
+    """Who asked for a job."""
+
+    SYSTEM = "system", "The platform"
+    SCHEDULE = "schedule", "A schedule"
+    PERSON = "person", "A person"
+    MACHINE = "machine", "The machine itself"
 
 
 class Job(models.Model):
@@ -59,6 +75,26 @@ class Job(models.Model):
     next_attempt_at = models.DateTimeField(default=timezone.now)
     sent_count = models.PositiveIntegerField(default=0)
     sent_at = models.DateTimeField(null=True, blank=True)
+    machine = models.ForeignKey(
+        Machine,
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="jobs",
+        help_text="Who does it: jobs with a machine are offered to its agent, all others are done by workers.",
+    )
+    policy = models.ForeignKey(Policy, on_delete=models.SET_NULL, null=True, blank=True, related_name="jobs")
+    due_at = models.DateTimeField(null=True, blank=True, help_text="The time of the schedule that it is for.")
+    deadline = models.DateTimeField(null=True, blank=True, help_text="Not begun by then: missed.")
+    priority = models.SmallIntegerField(default=0, help_text="Higher goes first, within its tenant.")
+    origin = models.CharField(max_length=16, choices=JobOrigin.choices, default=JobOrigin.SYSTEM)
+    asked_by = models.CharField(max_length=200, blank=True, default="")
+    spec = models.JSONField(default=dict, blank=True, help_text="What the agent is to do; no secrets, ever.")
+    max_attempts = models.PositiveSmallIntegerField(default=5)
+    started_at = models.DateTimeField(null=True, blank=True)
+    cancel_asked_at = models.DateTimeField(null=True, blank=True)
+    advice = models.CharField(max_length=500, blank=True, default="", help_text="What to do about last_error.")
+    snapshot = models.UUIDField(null=True, blank=True, help_text="What a backup made, or a restore reads.")
     progress = models.JSONField(default=dict, blank=True)
     last_error = models.CharField(max_length=500, blank=True, default="")
     created_at = models.DateTimeField(auto_now_add=True)
@@ -71,19 +107,46 @@ class Job(models.Model):
         ordering: ClassVar = ["-created_at"]
         constraints: ClassVar = [
             models.UniqueConstraint(
-                fields=["dedupe_key"], condition=models.Q(state__in=["queued", "running"]), name="one_unfinished_job"
+                fields=["dedupe_key"],
+                condition=models.Q(state__in=["queued", "offered", "running", "cancelling"]),
+                name="one_unfinished_job",
             ),
+            models.UniqueConstraint(fields=["policy", "machine", "due_at"], name="one_job_per_due_time"),
             models.CheckConstraint(condition=models.Q(state__in=JobState.values), name="known_job_state"),
         ]
         indexes: ClassVar = [
             models.Index(
-                fields=["next_attempt_at"], condition=models.Q(state__in=["queued", "running"]), name="job_due"
+                fields=["next_attempt_at"],
+                condition=models.Q(state__in=["queued", "offered", "running", "cancelling"]),
+                name="job_due",
             ),
+            models.Index(fields=["machine", "-created_at"], name="job_machine"),
             models.Index(fields=["subject"], name="job_subject"),
         ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.subject}"
+
+
+class JobLine(models.Model):
+    """A line of a job's log: plain words, never a file's name unless the tenant opted in."""
+
+    tenant_path = "job__tenant"
+
+    id = models.BigAutoField(primary_key=True)
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="lines")
+    at = models.DateTimeField(default=timezone.now)
+    level = models.CharField(max_length=8, default="info", choices=[(one, one) for one in ("info", "warning", "error")])
+    text = models.CharField(max_length=500)
+
+    objects = TenantManager()
+
+    class Meta:
+        base_manager_name = "objects"
+        ordering: ClassVar = ["id"]
+
+    def __str__(self) -> str:
+        return self.text
 
 
 class WorkerBeat(models.Model):

@@ -42,7 +42,7 @@ ENQUEUE_SQL = """
                           sent_count, sent_at, progress, last_error, created_at)
     VALUES (%(id)s, %(tenant)s, %(kind)s, %(subject)s, %(dedupe)s, 'queued', 0, '', %(now)s,
             0, %(now)s, '{}', '', %(now)s)
-    ON CONFLICT (dedupe_key) WHERE state IN ('queued', 'running')
+    ON CONFLICT (dedupe_key) WHERE state IN ('queued', 'offered', 'running', 'cancelling')
     DO UPDATE SET next_attempt_at = %(now)s WHERE jobs_job.next_attempt_at > %(now)s
     RETURNING id
 """
