@@ -6,6 +6,7 @@ import uuid
 from typing import ClassVar
 
 from django.db import models
+from django.db.models import Value
 from django.utils import timezone
 
 from backup_platform.fleet.models import Machine
@@ -58,6 +59,9 @@ class JobOrigin(models.TextChoices):
     MACHINE = "machine", "The machine itself"
 
 
+NO_SPEC = Value({}, models.JSONField())
+
+
 class Job(models.Model):
     """One piece of work. ``subject`` names what it works on: ``pack:<id>``, ``snapshot:<id>``."""
 
@@ -86,14 +90,21 @@ class Job(models.Model):
     policy = models.ForeignKey(Policy, on_delete=models.SET_NULL, null=True, blank=True, related_name="jobs")
     due_at = models.DateTimeField(null=True, blank=True, help_text="The time of the schedule that it is for.")
     deadline = models.DateTimeField(null=True, blank=True, help_text="Not begun by then: missed.")
-    priority = models.SmallIntegerField(default=0, help_text="Higher goes first, within its tenant.")
-    origin = models.CharField(max_length=16, choices=JobOrigin.choices, default=JobOrigin.SYSTEM)
-    asked_by = models.CharField(max_length=200, blank=True, default="")
-    spec = models.JSONField(default=dict, blank=True, help_text="What the agent is to do; no secrets, ever.")
-    max_attempts = models.PositiveSmallIntegerField(default=5)
+    priority = models.SmallIntegerField(default=0, db_default=0, help_text="Higher goes first, within its tenant.")
+    origin = models.CharField(max_length=16, choices=JobOrigin.choices, default=JobOrigin.SYSTEM, db_default="system")
+    asked_by = models.CharField(max_length=200, blank=True, default="", db_default="")
+    spec = models.JSONField(
+        default=dict,
+        db_default=Value({}, models.JSONField()),
+        blank=True,
+        help_text="What the agent is to do; no secrets, ever.",
+    )
+    max_attempts = models.PositiveSmallIntegerField(default=5, db_default=5)
     started_at = models.DateTimeField(null=True, blank=True)
     cancel_asked_at = models.DateTimeField(null=True, blank=True)
-    advice = models.CharField(max_length=500, blank=True, default="", help_text="What to do about last_error.")
+    advice = models.CharField(
+        max_length=500, blank=True, default="", db_default="", help_text="What to do about last_error."
+    )
     snapshot = models.UUIDField(null=True, blank=True, help_text="What a backup made, or a restore reads.")
     progress = models.JSONField(default=dict, blank=True)
     last_error = models.CharField(max_length=500, blank=True, default="")

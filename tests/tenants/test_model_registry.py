@@ -9,7 +9,7 @@ from backup_platform.tenants.models import Tenant
 from backup_platform.tenants.scope import TenantQuerySet
 
 # Nothing in these says anything about a tenant.
-PLATFORM_MODELS = {"tenants.User", "jobs.WorkerBeat"}
+PLATFORM_MODELS = {"fleet.GatewayBeat", "tenants.User", "jobs.WorkerBeat"}
 
 
 def our_models():
