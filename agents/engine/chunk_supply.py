@@ -28,10 +28,11 @@ Open = Callable[["Buffer", bytes, bytes], bytes]
 
 
 class _Slot:
-    __slots__ = ("opened", "size", "uses")
+    __slots__ = ("asked", "opened", "size", "uses")
 
     def __init__(self) -> None:
         self.opened: Future[bytes] = Future()
+        self.asked = False
         self.uses = 0
         self.size = 0
 
@@ -83,6 +84,7 @@ class ChunkSupply:
             return
         sealed = self._fetch(self._block, [ref.id for ref, _ in batch])
         for ref, slot in batch:
+            slot.asked = True
             sealed[ref.id].add_done_callback(self._opener(ref, slot))
 
     def _opener(self, ref: ChunkRef, slot: _Slot) -> Callable[[Future[Buffer]], None]:
@@ -103,7 +105,7 @@ class ChunkSupply:
     def take(self, ref: ChunkRef) -> bytes:
         """Return the plaintext for the next planned use. Raises Damage, or what ended the connection."""
         slot = self._planned[_key(ref)]
-        if not slot.opened.done():
+        if not slot.asked:  # not merely "not here yet": that would ask for one chunk at a time from then on
             self.flush()
         try:
             plaintext = slot.opened.result()
