@@ -5,11 +5,12 @@ from __future__ import annotations
 import uuid
 from typing import ClassVar
 
+from django.core.validators import MinValueValidator
 from django.db import models
-from django.db.models import Value
+from django.db.models import Q, Value
 from django.utils import timezone
 
-from backup_platform.fleet.models import Machine
+from backup_platform.fleet.models import Machine, MachineGroup
 from backup_platform.policies.models import Policy
 from backup_platform.tenants.models import Tenant
 from backup_platform.tenants.scope import TenantManager
@@ -48,6 +49,8 @@ class JobState(models.TextChoices):
 
 
 UNFINISHED = (JobState.QUEUED, JobState.OFFERED, JobState.RUNNING, JobState.CANCELLING)
+HELD = (JobState.OFFERED, JobState.RUNNING, JobState.CANCELLING)
+"""A machine or a worker has it: it counts against the limits of how many run at once."""
 
 
 class JobOrigin(models.TextChoices):
@@ -106,6 +109,10 @@ class Job(models.Model):
         max_length=500, blank=True, default="", db_default="", help_text="What to do about last_error."
     )
     snapshot = models.UUIDField(null=True, blank=True, help_text="What a backup made, or a restore reads.")
+    gateway = models.CharField(
+        max_length=64, blank=True, default="", db_default="", help_text="The gateway that offered it last."
+    )
+    counts = models.JSONField(default=dict, db_default=NO_SPEC, blank=True, help_text="Figures of the last report.")
     progress = models.JSONField(default=dict, blank=True)
     last_error = models.CharField(max_length=500, blank=True, default="")
     created_at = models.DateTimeField(auto_now_add=True)
@@ -132,6 +139,12 @@ class Job(models.Model):
                 name="job_due",
             ),
             models.Index(fields=["machine", "-created_at"], name="job_machine"),
+            models.Index(
+                fields=["tenant", "machine"],
+                condition=Q(machine__isnull=False, state__in=["offered", "running", "cancelling"]),
+                name="job_held",
+            ),
+            models.Index(fields=["machine"], condition=Q(machine__isnull=False, state="queued"), name="job_waiting"),
             models.Index(fields=["subject"], name="job_subject"),
         ]
 
@@ -158,6 +171,41 @@ class JobLine(models.Model):
 
     def __str__(self) -> str:
         return self.text
+
+
+class JobLimits(models.Model):
+    """How many jobs of machines may run at once: in a tenant, in one of its groups, or, by the platform, to a target."""
+
+    tenant_path = "tenant"
+
+    id = models.BigAutoField(primary_key=True)
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
+    group = models.ForeignKey(MachineGroup, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
+    target = models.CharField(
+        max_length=100,
+        blank=True,
+        default="",
+        help_text="For a limit of the platform: the target, such as local, that all tenants write to.",
+    )
+    most_running = models.PositiveIntegerField(validators=[MinValueValidator(1)])
+
+    objects = TenantManager()
+
+    class Meta:
+        base_manager_name = "objects"
+        verbose_name_plural = "job limits"
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["tenant", "group", "target"], nulls_distinct=False, name="one_job_limit_per_scope"
+            ),
+            models.CheckConstraint(
+                condition=Q(tenant__isnull=False, target="") | Q(tenant__isnull=True, group__isnull=True) & ~Q(target=""),
+                name="job_limit_has_one_scope",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"at most {self.most_running} at once in {self.group or self.tenant or self.target}"
 
 
 class WorkerBeat(models.Model):
