@@ -90,6 +90,10 @@ class Plan(models.Model):
     next_run_at = models.DateTimeField(null=True, blank=True, help_text="None: never by itself (no schedule, paused).")
     last_due_at = models.DateTimeField(null=True, blank=True)
     fault = models.CharField(max_length=300, blank=True, default="", help_text="Why it will not run, in plain words.")
+    zone = models.CharField(max_length=64, blank=True, default="", help_text="The time zone it was computed in.")
+    basis = models.CharField(
+        max_length=64, blank=True, default="", help_text="Fingerprint of the registry's defaults it was computed with."
+    )
     computed_at = models.DateTimeField(auto_now=True)
 
     objects = TenantManager()
