@@ -24,6 +24,8 @@ class Scope:
 
     tenant_id: UUID | None
     reason: str = ""
+    groups: frozenset[UUID] | None = None
+    """Of what belongs to machines, only what belongs to machines of these groups; None: all of it."""
 
 
 _scope: ContextVar[Scope | None] = ContextVar("strongroom_tenant_scope", default=None)
@@ -62,17 +64,32 @@ def tenant_id_of(tenant: Any) -> UUID:
 
 
 @contextmanager
-def tenant_scope(tenant: Any) -> Iterator[UUID]:
-    """Everything inside sees and changes this tenant's data only.
+def tenant_scope(tenant: Any, groups: frozenset[UUID] | None = None) -> Iterator[UUID]:
+    """Everything inside sees and changes this tenant's data only; with `groups`, only what belongs to their machines.
 
     A scope inside another tenant's scope is refused: code that holds one tenant's objects has no business in a
-    second one. Inside `without_tenant_scope` a tenant's scope may be opened.
+    second one. Inside `without_tenant_scope` a tenant's scope may be opened. A limit to groups holds in the scopes
+    inside it too, until `whole_tenant` lifts it.
     """
     tenant_id = tenant_id_of(tenant)
     outer = _scope.get()
     if outer is not None and outer.tenant_id not in (None, tenant_id):
         raise ScopeError("A tenant's scope cannot be opened inside another tenant's scope.")
-    token = _scope.set(Scope(tenant_id))
+    limit = outer.groups if outer is not None and outer.groups is not None else groups
+    token = _scope.set(Scope(tenant_id, groups=limit))
+    try:
+        yield tenant_id
+    finally:
+        _scope.reset(token)
+
+
+@contextmanager
+def whole_tenant(reason: str) -> Iterator[UUID | None]:
+    """Lift a limit to machine groups, and nothing else: for rules about the whole tenant; `reason` says which."""
+    if not reason.strip():
+        raise ScopeError("whole_tenant needs a reason.")
+    tenant_id = current_scope().tenant_id
+    token = _scope.set(Scope(tenant_id, reason))
     try:
         yield tenant_id
     finally:

@@ -49,7 +49,7 @@ def scope_of(actor: Actor | None) -> AbstractContextManager[object]:
         return nullcontext()
     if actor.tenant is None:
         return without_tenant_scope("platform staff chose to see every tenant")
-    return tenant_scope(actor.tenant)
+    return tenant_scope(actor.tenant, actor.groups)
 
 
 def _chosen(wanted: str | None) -> Tenant | None:

@@ -21,9 +21,10 @@ def tenant_named(name: str) -> Tenant:
 
 
 def memberships_of(user: User) -> list[Member]:
-    """A user's places, with their tenants, by the tenants' names."""
+    """A user's places, with their tenants, roles and limits, by the tenants' names."""
     with without_tenant_scope("a user's own places say which tenants they may open"):
-        return list(Member.objects.filter(user=user).select_related("tenant").order_by("tenant__name"))
+        places = Member.objects.filter(user=user).select_related("tenant", "custom_role").prefetch_related("limits")
+        return list(places.order_by("tenant__name"))
 
 
 def all_tenants(limit: int = 500) -> list[Tenant]:

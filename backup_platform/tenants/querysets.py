@@ -15,7 +15,8 @@ from django.db.models import Manager, Model, QuerySet
 from django.db.models.signals import pre_delete, pre_save
 
 from .ambient import ScopeError, current_scope
-from .scoped_query import TenantQuery, column_of, tenant_path_of
+from .columns import column_of
+from .scoped_query import TenantQuery, tenant_path_of
 
 M_co = TypeVar("M_co", bound=Model, covariant=True)
 

@@ -10,7 +10,7 @@ and is used inside `tenant_scope(tenant)`, or, where work really spans tenants, 
 Raw SQL (`connection.cursor()`) is outside this wall: it carries its own tenant or vault condition, always.
 """
 
-from .ambient import ScopeError, current_tenant_id, has_scope, tenant_scope, without_tenant_scope
+from .ambient import ScopeError, current_tenant_id, has_scope, tenant_scope, whole_tenant, without_tenant_scope
 from .querysets import TenantManager, TenantQuerySet, check_belongs, tenant_id_of_object
 from .scoped_query import tenant_path_of
 
@@ -24,5 +24,6 @@ __all__ = [
     "tenant_id_of_object",
     "tenant_path_of",
     "tenant_scope",
+    "whole_tenant",
     "without_tenant_scope",
 ]

@@ -10,24 +10,19 @@ from __future__ import annotations
 from typing import Any, cast
 from uuid import UUID
 
-from django.db.models import Field, ForeignKey, Model
+from django.db.models import ForeignKey, Model
 from django.db.models.lookups import Exact, In
 from django.db.models.sql import Query
 from django.db.models.sql.where import AND
 
 from .ambient import ScopeError, current_scope
+from .columns import column_of
+from .limits import narrow_to_groups
 
 
 def tenant_path_of(model: type[Model]) -> list[str]:
     """The fields that lead from a model to its tenant: its `tenant_path`, "tenant" unless it says otherwise."""
     return str(getattr(model, "tenant_path", "tenant")).split("__")
-
-
-def column_of(model: type[Model], name: str) -> Field[Any, Any]:
-    """The model's field of that name; "pk" is its primary key."""
-    field = model._meta.pk if name == "pk" else model._meta.get_field(name)
-    assert isinstance(field, Field), f"{model.__name__}.{name} is no column"
-    return field
 
 
 class TenantQuery(Query):
@@ -41,6 +36,7 @@ class TenantQuery(Query):
         if tenant_id is not None and not clone.combinator:
             assert clone.model is not None
             _narrow(clone, clone.model, tenant_path_of(clone.model), tenant_id)
+            narrow_to_groups(clone, clone.model, current_scope().groups)
         return clone
 
     def get_compiler(self, using: Any = None, connection: Any = None, elide_empty: bool = True) -> Any:

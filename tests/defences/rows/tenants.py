@@ -126,7 +126,7 @@ ROWS = (
         "A member's request runs in their tenant's scope.",
         Edit(
             "backup_platform.tenants.middleware:scope_of",
-            "return tenant_scope(actor.tenant)",
+            "return tenant_scope(actor.tenant, actor.groups)",
             "return without_tenant_scope('taken away')",
         ),
         f"{ADMIN}::test_a_member_never_sees_another_tenant[admin-Machine]",
@@ -162,7 +162,7 @@ ROWS = (
         "A role that only looks cannot act.",
         Edit(
             "backup_platform.tenants.access:may",
-            "return actor.role in RULES.get((model, action), frozenset())",
+            "return bool(RULES.get((model, action), frozenset()) & (actor.permissions | {MEMBERSHIP}))",
             "return True",
         ),
         f"{ACTS}::test_roles_that_only_look_cannot_act[viewer]",
