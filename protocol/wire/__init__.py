@@ -5,7 +5,7 @@ Reference: docs/wire-protocol.md. Everything that shells need is here:
     from protocol.wire import NEED_DATA, Connection, Role, errors, limits, messages
 """
 
-from protocol.wire import errors, limits, messages
+from protocol.wire import errors, features, limits, messages
 from protocol.wire.connection import NEED_DATA, Buffer, Connection, Ended, Event, Need, Unsupported
 from protocol.wire.errors import FailureCode, LocalProtocolError, ProtocolError, RemoteProtocolError
 from protocol.wire.states import Phase
@@ -27,6 +27,7 @@ __all__ = [
     "Role",
     "Unsupported",
     "errors",
+    "features",
     "limits",
     "messages",
 ]

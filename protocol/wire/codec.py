@@ -49,6 +49,7 @@ _STRANGER: Final = limits.MAX_STRANGER_BODY
 _IDS: Final = limits.MAX_IDS * limits.LONG_ID + 1024
 _FETCH: Final = limits.MAX_FETCH_IDS * limits.LONG_ID + 1024
 _FULL: Final = limits.MAX_BODY
+_CONTROL: Final = limits.MAX_CONTROL_BODY
 _NONE: Final = (0, 0)
 _SEALED: Final = (1, limits.MAX_SEALED)
 _ROOT: Final = (limits.MIN_ROOT, limits.MAX_PAYLOAD)
@@ -89,6 +90,19 @@ _ROWS: Final[tuple[tuple[M, type[messages.Message], frozenset[Role], Manner, M |
     (M.FETCHED, messages.Fetched, _G, _E, M.FETCH, _FETCH, _NONE),
     (M.STATUS, messages.Status, _A, _Q, None, _TINY, _NONE),
     (M.STATUS_IS, messages.StatusIs, _G, _E, M.STATUS, _FULL, _NONE),
+    (M.CONTROL, messages.Control, _A, _Q, None, _CONTROL, _NONE),
+    (M.CONTROLLED, messages.Controlled, _G, _E, M.CONTROL, _FULL, _NONE),
+    (M.PROGRESS, messages.Progress, _A, _N, None, _CONTROL, _NONE),
+    (M.REPORT, messages.Report, _A, _Q, None, _CONTROL, _NONE),
+    (M.REPORTED, messages.Reported, _G, _E, M.REPORT, _TINY, _NONE),
+    (M.RENEW, messages.Renew, _A, _Q, None, _TINY, _NONE),
+    (M.RENEWED, messages.Renewed, _G, _E, M.RENEW, 2 * _TINY, _NONE),
+    (M.OFFER, messages.Offer, _G, _Q, None, _FULL, _NONE),
+    (M.ACCEPTED, messages.Accepted, _A, _E, M.OFFER, _TINY, _NONE),
+    (M.CANCEL, messages.Cancel, _G, _Q, None, _TINY, _NONE),
+    (M.CANCELLED, messages.Cancelled, _A, _E, M.CANCEL, _TINY, _NONE),
+    (M.CONFIGURE, messages.Configure, _G, _Q, None, _FULL, _NONE),
+    (M.CONFIGURED, messages.Configured, _A, _E, M.CONFIGURE, _TINY, _NONE),
 )
 
 KINDS: Final[dict[int, MessageKind]] = {

@@ -95,6 +95,11 @@ class Connection:
         return self._talk.version
 
     @property
+    def features(self) -> frozenset[str]:
+        """The optional things that HELLO offered and WELCOME repeated; see features.py."""
+        return self._talk.features
+
+    @property
     def puts(self) -> int:
         """The ordinal of the newest PUT sent (agent) or delivered by next_event() (gateway)."""
         return self._talk.puts.sent

@@ -7,6 +7,7 @@ the peer's: `admit` on the header, before anything is allocated, and `record` on
 from protocol.wire import messages
 from protocol.wire.codec import Manner, MessageKind
 from protocol.wire.errors import FailureCode, Violation
+from protocol.wire.features import FEATURE_OF
 from protocol.wire.flight import Asked, Puts, Requests, check_answer
 from protocol.wire.states import BEFORE_READY, Phase, act_of_answer, act_of_request, check_may_open, turn
 from protocol.wire.types import MessageType, Role
@@ -22,12 +23,22 @@ class Conversation:
         self.puts = Puts()
         self.ended: set[Role] = set()  # voices that said GOODBYE or a closing FAILURE
         self.requests = {Role.AGENT: Requests(), Role.GATEWAY: Requests()}
+        self.features: frozenset[str] = frozenset()  # those that HELLO offered and WELCOME repeated
         self._offered: tuple[int, ...] = ()
+        self._wished: frozenset[str] = frozenset()
+
+    def knows(self, kind: MessageKind) -> bool:
+        """Whether messages of this kind exist on this connection: those of a feature only where it was agreed on."""
+        feature = FEATURE_OF.get(kind.code)
+        return feature is None or feature in self.features
 
     def admit(self, kind: MessageKind, sender: Role, request: int, payload_length: int) -> None:
         """Judge a header, before anything is allocated for it. Raises Violation."""
         if sender in self.ended:
             raise Violation(f"The {sender.value} had ended its side and sends {kind.code.name}.")
+        if not self.knows(kind):
+            what = f"{kind.code.name} needs the feature '{FEATURE_OF[kind.code]}', which this connection has not."
+            raise Violation(what, FailureCode.UNSUPPORTED)
         if sender not in kind.senders:
             raise Violation(f"{kind.code.name} is not for the {sender.value} to send.")
         if kind.manner is Manner.NOTICE and request:
@@ -50,7 +61,7 @@ class Conversation:
             what = f"Message type {code} is not known, and the peer has not been welcomed."
             raise Violation(what, FailureCode.UNSUPPORTED)
         if request:
-            self.requests[sender].book(request, Asked(code))
+            self.requests[sender].book(request, Asked(code, known=False))
 
     def record(
         self, kind: MessageKind, sender: Role, request: int, message: messages.Message, payload_length: int
@@ -66,7 +77,7 @@ class Conversation:
     def _record_request(self, kind: MessageKind, sender: Role, request: int, message: messages.Message) -> None:
         if isinstance(message, messages.Hello):
             self.version = choose_version(message.versions)
-            self._offered = tuple(message.versions)
+            self._offered, self._wished = tuple(message.versions), frozenset(message.features)
         following = turn(self.phase, sender, act_of_request(kind.code))
         self.requests[sender].ask(kind, request, message, self.puts.sent)
         self.phase = following
@@ -76,7 +87,8 @@ class Conversation:
         asked = requests.find(kind, request)
         check_answer(asked, message, self.puts.acknowledged)
         authenticated = isinstance(message, messages.Welcome) and self._welcome(message)
-        following = turn(self.phase, sender, act_of_answer(kind.code, asked.code, authenticated=authenticated))
+        act = act_of_answer(kind.code, asked.code, authenticated=authenticated) if asked.known else None
+        following = turn(self.phase, sender, act)
         requests.answer(kind, request)
         if isinstance(message, messages.Begun):
             self.puts.begin(message.window)
@@ -91,6 +103,7 @@ class Conversation:
             what = f"WELCOME chose version {message.version}, which HELLO did not offer."
             raise Violation(what, FailureCode.VERSION)
         self.version = message.version
+        self.features = self._wished.intersection(message.features)
         return message.authenticated
 
     def _record_notice(self, sender: Role, message: messages.Message, payload_length: int) -> None:
@@ -99,8 +112,10 @@ class Conversation:
                 self.puts.put(payload_length)
             case messages.Stored():
                 self.puts.store(message.through)
-            case _:  # GOODBYE, and FAILURE with request id 0
+            case messages.Goodbye() | messages.Failure():  # FAILURE with request id 0
                 self._end(sender)
+            case _:  # PROGRESS changes nothing here
+                pass
 
     def _end(self, sender: Role) -> None:
         self.ended.add(sender)

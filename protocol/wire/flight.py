@@ -21,6 +21,7 @@ class Asked:
     ids: int = 0  # how many ids a QUESTION asks about
     parts: int = 0  # how many RECORDs may still come for a FETCH
     puts: int = 0  # the ordinal of the last PUT before a FLUSH
+    known: bool = True  # False: of a type or feature that does not exist here, whatever its code means elsewhere
 
 
 class Requests:

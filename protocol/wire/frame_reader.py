@@ -61,6 +61,8 @@ class FrameReader:
             return None
         header = decode_header(raw)
         kind = KINDS.get(header.type)
+        if kind is not None and not self._talk.knows(kind):
+            kind = None  # as if it had never been heard of
         if kind is None:
             self._talk.admit_unknown(self._sender, header.type, header.request)
         else:

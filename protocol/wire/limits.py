@@ -28,6 +28,8 @@ MIN_ROOT: Final = 128
 MAX_STRANGER_BODY: Final = 64 * KIB
 # Bodies of a few fields: no reason to hold more for them.
 MAX_SMALL_BODY: Final = 16 * KIB
+# CONTROL, PROGRESS and REPORT: facts, fifty log lines, or two sentences and counts, every character of four bytes.
+MAX_CONTROL_BODY: Final = 128 * KIB
 
 # --- receiving -------------------------------------------------------------------------------------------------------
 
@@ -78,6 +80,13 @@ MAX_FEATURES: Final = 64
 MAX_LABEL: Final = 64  # characters of a feature's or fact's name
 MAX_NAME: Final = 255  # characters of a machine's name or a fact
 MAX_TEXT: Final = 1024  # characters of a sentence for people
+MAX_POLICY_NAME: Final = 100  # characters
+MAX_DOCUMENT: Final = 256_000  # characters of a configuration or a job's description: four bytes each fit into a body
+MAX_RUNNING: Final = 64  # jobs that an agent has in hand; it runs a few at a time
+MAX_COUNTS: Final = 32
+MAX_PROGRESS: Final = 4096  # characters of a job's progress
+MAX_LINES: Final = 50  # log lines of one PROGRESS
+MAX_LINE: Final = 500  # characters of one
 
 # --- times, kept by the shells ---------------------------------------------------------------------------------------
 

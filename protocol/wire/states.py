@@ -37,6 +37,8 @@ class Phase(Enum):
     BEGINNING = "beginning"  # BEGIN is waiting for its answer
     BACKING_UP = "backing up"  # a session is open on this connection
     COMMITTING = "committing"  # COMMIT is waiting for its answer
+    JOINING = "joining"  # CONTROL is waiting for its answer
+    CONTROLLING = "controlling"  # a daemon's control connection, to its end
     CLOSED = "closed"  # both voices, or the stream, have ended
     FAILED = "failed"  # a rule was broken: nothing more is sent or understood
 
@@ -57,6 +59,9 @@ class Act(Enum):
     COMMITTED = "COMMITTED"
     MISSING = "MISSING"
     COMMIT_REFUSED = "FAILURE of COMMIT"
+    CONTROL = "CONTROL"
+    CONTROLLED = "CONTROLLED"
+    CONTROL_REFUSED = "FAILURE of CONTROL"
 
 
 TURNS: Final[dict[Phase, dict[tuple[Role, Act], Phase]]] = {
@@ -71,7 +76,10 @@ TURNS: Final[dict[Phase, dict[tuple[Role, Act], Phase]]] = {
         (Role.GATEWAY, Act.ENROLL_REFUSED): Phase.STRANGER,
     },
     Phase.ENROLLED: {},
-    Phase.READY: {(Role.AGENT, Act.BEGIN): Phase.BEGINNING},
+    Phase.READY: {
+        (Role.AGENT, Act.BEGIN): Phase.BEGINNING,
+        (Role.AGENT, Act.CONTROL): Phase.JOINING,
+    },
     Phase.BEGINNING: {
         (Role.GATEWAY, Act.BEGUN): Phase.BACKING_UP,
         (Role.GATEWAY, Act.BEGIN_REFUSED): Phase.READY,
@@ -83,6 +91,12 @@ TURNS: Final[dict[Phase, dict[tuple[Role, Act], Phase]]] = {
         (Role.GATEWAY, Act.MISSING): Phase.BACKING_UP,
         (Role.GATEWAY, Act.COMMIT_REFUSED): Phase.BACKING_UP,
     },
+    Phase.JOINING: {
+        (Role.GATEWAY, Act.CONTROLLED): Phase.CONTROLLING,
+        (Role.GATEWAY, Act.CONTROL_REFUSED): Phase.READY,
+    },
+    # Nothing turns it: backups and restores have connections of their own, so that this one is never held up.
+    Phase.CONTROLLING: {},
     Phase.CLOSED: {},
     Phase.FAILED: {},
 }
@@ -97,7 +111,7 @@ MAY_OPEN: Final[dict[Phase, dict[Role, frozenset[M]]]] = {
     Phase.STRANGER: {Role.AGENT: _PING | {M.ENROLL}, Role.GATEWAY: _PING},
     Phase.ENROLLING: {Role.AGENT: _PING, Role.GATEWAY: _PING},
     Phase.ENROLLED: {Role.AGENT: _PING, Role.GATEWAY: _PING},
-    Phase.READY: {Role.AGENT: _PING | _RESTORING | {M.PUBLISH, M.STATUS, M.BEGIN}, Role.GATEWAY: _PING},
+    Phase.READY: {Role.AGENT: _PING | _RESTORING | {M.PUBLISH, M.STATUS, M.BEGIN, M.CONTROL}, Role.GATEWAY: _PING},
     Phase.BEGINNING: {Role.AGENT: _PING | {M.STATUS}, Role.GATEWAY: _PING},
     # No restore verbs while a session is open: a backup reads nothing back, and a stolen identity that writes should
     # not look like one that reads.
@@ -106,21 +120,34 @@ MAY_OPEN: Final[dict[Phase, dict[Role, frozenset[M]]]] = {
         Role.GATEWAY: _PING | {M.STORED},
     },
     Phase.COMMITTING: {Role.AGENT: _PING | {M.STATUS}, Role.GATEWAY: _PING | {M.STORED}},
+    Phase.JOINING: {Role.AGENT: _PING | {M.STATUS}, Role.GATEWAY: _PING},
+    Phase.CONTROLLING: {
+        Role.AGENT: _PING | {M.STATUS, M.PROGRESS, M.REPORT, M.RENEW},
+        Role.GATEWAY: _PING | {M.OFFER, M.CANCEL, M.CONFIGURE},
+    },
     Phase.CLOSED: {Role.AGENT: _NOTHING, Role.GATEWAY: _NOTHING},
     Phase.FAILED: {Role.AGENT: _NOTHING, Role.GATEWAY: _NOTHING},
 }
 
-_REQUEST_ACTS: Final = {M.HELLO: Act.HELLO, M.ENROLL: Act.ENROLL, M.BEGIN: Act.BEGIN, M.COMMIT: Act.COMMIT}
+_REQUEST_ACTS: Final = {
+    M.HELLO: Act.HELLO,
+    M.ENROLL: Act.ENROLL,
+    M.BEGIN: Act.BEGIN,
+    M.COMMIT: Act.COMMIT,
+    M.CONTROL: Act.CONTROL,
+}
 _ANSWER_ACTS: Final = {
     M.ENROLLED: Act.ENROLLED,
     M.BEGUN: Act.BEGUN,
     M.COMMITTED: Act.COMMITTED,
     M.MISSING: Act.MISSING,
+    M.CONTROLLED: Act.CONTROLLED,
 }
 _REFUSAL_ACTS: Final[dict[int, Act]] = {
     M.ENROLL: Act.ENROLL_REFUSED,
     M.BEGIN: Act.BEGIN_REFUSED,
     M.COMMIT: Act.COMMIT_REFUSED,
+    M.CONTROL: Act.CONTROL_REFUSED,
 }
 
 # Phases in which the peer has not shown who it is: unknown types are not skipped there, and bodies are small.

@@ -55,3 +55,17 @@ class MessageType(IntEnum):
     # state of the work
     STATUS = 80
     STATUS_IS = 81
+    # a daemon's control connection
+    CONTROL = 96
+    CONTROLLED = 97
+    PROGRESS = 98
+    REPORT = 99
+    REPORTED = 100
+    RENEW = 101
+    RENEWED = 102
+    OFFER = 103
+    ACCEPTED = 104
+    CANCEL = 105
+    CANCELLED = 106
+    CONFIGURE = 107
+    CONFIGURED = 108

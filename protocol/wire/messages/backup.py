@@ -15,6 +15,7 @@ from protocol.wire.messages.fields import (
     Message,
     MissingIds,
     Name,
+    PolicyName,
     QuestionIds,
     Recipients,
     RecordKind,
@@ -25,12 +26,17 @@ from protocol.wire.messages.fields import (
 )
 
 
-class Begin(Message, frozen=True, kw_only=True):
-    """A→G, request. Opens this machine's backup session, or takes it over."""
+class Begin(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """A→G, request. Opens this machine's backup session, or takes it over.
+
+    `job` and `policy` came later: left out when empty, so that the bytes of an older agent stay the same.
+    """
 
     generation: Count  # the catalogue generation that the agent's cache was made under; 0: no cache
     head: LongId  # digest of the agent's last statement; zeros: none
     head_sequence: Count
+    job: MaybeShortId = b""  # the job that this backup is; none: it was started by hand
+    policy: PolicyName = ""  # the policy that it follows, for people
 
 
 class Begun(Message, frozen=True, kw_only=True):

@@ -30,6 +30,7 @@ QuestionIds = Annotated[bytes, _ids(limits.LONG_ID, limits.MAX_IDS), Meta(min_le
 FetchIds = Annotated[bytes, _ids(limits.LONG_ID, limits.MAX_FETCH_IDS)]
 LongIds = Annotated[bytes, _ids(limits.LONG_ID, limits.MAX_LONG_LIST)]
 MissingIds = Annotated[bytes, _ids(limits.LONG_ID, limits.MAX_LONG_LIST), Meta(min_length=limits.LONG_ID)]
+ShortIds = Annotated[bytes, _ids(limits.SHORT_ID, limits.MAX_RUNNING)]
 StatusIds = Annotated[bytes, _ids(limits.SHORT_ID, limits.MAX_STATUS_IDS)]
 Bitmap = Annotated[bytes, Meta(min_length=1, max_length=(limits.MAX_IDS + 7) // 8)]
 
@@ -47,6 +48,7 @@ Signature = Annotated[bytes, Meta(min_length=1, max_length=limits.MAX_SIGNATURE)
 
 Label = Annotated[str, Meta(max_length=limits.MAX_LABEL)]
 Name = Annotated[str, Meta(max_length=limits.MAX_NAME)]
+PolicyName = Annotated[str, Meta(max_length=limits.MAX_POLICY_NAME)]
 Text = Annotated[str, Meta(max_length=limits.MAX_TEXT)]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Time = Annotated[int, Meta(ge=0, le=2**63 - 1)]  # microseconds since 1970-01-01 UTC

@@ -92,7 +92,7 @@ ROWS = (
         "The wire has no message by which an agent deletes or overwrites.",
         Swap(
             "protocol.wire.codec:KINDS",
-            {**KINDS, 99: replace(KINDS[MessageType.STATUS], code=DELETE)},
+            {**KINDS, 199: replace(KINDS[MessageType.STATUS], code=DELETE)},
         ),
         f"{WIRE}/test_states.py::test_agents_have_no_verb_that_deletes_or_overwrites",
     ),

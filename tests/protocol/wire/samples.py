@@ -6,6 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 from msgspec import inspect, msgpack
+from msgspec.structs import replace
 
 from protocol.wire import Role, messages
 from protocol.wire.codec import KINDS, MessageKind
@@ -41,6 +42,19 @@ COMMIT = messages.Commit(session=SESSION, fence=1, statement=b"statement", block
 COMMITTED = messages.Committed(snapshot=SNAPSHOT, state="received", received_at=1)
 FETCH = messages.Fetch(snapshot=SNAPSHOT, block=ID, ids=ID + DIGEST)
 RECORD = messages.Record(kind=messages.KIND_CHUNK, id=ID, digest=DIGEST)
+CONTROL_HELLO = messages.Hello(versions=[1], agent_version="0.1.0", features=["control"])
+CONTROL_KNOWN = replace(KNOWN, features=["control"])
+JOB = bytes(range(0xA0, 0xB0))
+CONTROL = messages.Control(
+    facts={"hostname": "orion"}, zone="Europe/Berlin", time=1, retries={"transfer": 2},
+    running=[messages.RunningJob(job=JOB, lease="lease")],
+)  # fmt: skip
+CONTROLLED = messages.Controlled(stop=JOB, configuration="{}", progress_seconds=2.0, certificate_days_left=60)
+PROGRESS = messages.Progress(
+    job=JOB, lease="lease", state='{"phase":"saving"}', lines=[messages.LogLine(level="info", text="It goes on.")]
+)
+REPORT = messages.Report(job=JOB, lease="lease", outcome="done", snapshot=SNAPSHOT, counts={"files": 3})
+OFFER = messages.Offer(job=JOB, lease="lease", kind="backup", spec="{}")
 REFUSED = messages.Failure(code=10, message="The disk is full.", retry_after=5.0)
 
 
@@ -103,6 +117,28 @@ def fetching(piece: int | None = None) -> ConnectionPair:
     """FETCH of two ids (request 2) waits."""
     pair = ready(piece)
     pair.from_agent(FETCH, 2)
+    return pair
+
+
+def welcomed_daemon(piece: int | None = None) -> ConnectionPair:
+    """Welcomed as a machine, and both know the control connection's messages."""
+    pair = opening(piece)
+    pair.from_agent(CONTROL_HELLO, 1)
+    pair.from_gateway(CONTROL_KNOWN, 1)
+    return pair
+
+
+def joining(piece: int | None = None) -> ConnectionPair:
+    """CONTROL (request 2) waits."""
+    pair = welcomed_daemon(piece)
+    pair.from_agent(CONTROL, 2)
+    return pair
+
+
+def controlling(piece: int | None = None) -> ConnectionPair:
+    """A daemon's control connection."""
+    pair = joining(piece)
+    pair.from_gateway(CONTROLLED, 2)
     return pair
 
 

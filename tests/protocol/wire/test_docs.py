@@ -11,7 +11,12 @@ from protocol.wire.codec import KINDS
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "wire-protocol.md").read_text()
 VECTORS = Path(__file__).resolve().parents[2] / "vectors" / "wire"
 ROW = re.compile(r"^\| `(\w+)` \| (.+?) \| (.+?) \| (.+) \|$", re.MULTILINE)
-NESTED = {"Statistics:": messages.Statistics, "SnapshotItem:": messages.SnapshotItem}
+NESTED = {
+    "Statistics:": messages.Statistics,
+    "SnapshotItem:": messages.SnapshotItem,
+    "RunningJob:": messages.RunningJob,
+    "LogLine:": messages.LogLine,
+}
 
 
 def section(kind: MessageType) -> str:

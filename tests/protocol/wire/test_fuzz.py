@@ -17,7 +17,7 @@ from . import samples
 
 PHASES = (
     samples.opening, samples.greeting, samples.stranger, samples.enrolling, samples.ready, samples.beginning,
-    samples.backing_up, samples.committing, samples.fetching,
+    samples.backing_up, samples.committing, samples.fetching, samples.joining, samples.controlling,
 )  # fmt: skip
 CORPUS = [
     samples.frame(samples.HELLO, 1), samples.frame(samples.KNOWN, 1), samples.frame(samples.ENROLL, 2),
@@ -25,7 +25,10 @@ CORPUS = [
     samples.frame(samples.PUT, 0, b"sealed" * 20), samples.frame(samples.COMMIT, 3, samples.ROOT_FILE),
     samples.frame(messages.Question(ids=samples.ID * 3), 4), samples.frame(samples.RECORD, 2, b"sealed"),
     samples.frame(messages.Fetched(), 2), samples.frame(messages.Ping(), 9), samples.frame(messages.Goodbye()),
-    samples.frame(samples.REFUSED, 3), samples.raw_frame(99, b"\x80", 5, b"x" * 50),
+    samples.frame(samples.CONTROL, 2), samples.frame(samples.CONTROLLED, 2), samples.frame(samples.PROGRESS),
+    samples.frame(samples.REPORT, 3), samples.frame(samples.OFFER, 3),
+    samples.frame(messages.Accepted(accepted=True), 3), samples.frame(samples.REFUSED, 3),
+    samples.raw_frame(99, b"\x80", 5, b"x" * 50),
 ]  # fmt: skip
 
 

@@ -43,7 +43,7 @@ def test_every_request_and_notice_may_be_sent_somewhere_by_its_senders_only() ->
 
 
 def test_turning_requests_are_allowed_exactly_where_they_turn() -> None:
-    turning = {Act.HELLO, Act.ENROLL, Act.BEGIN, Act.COMMIT}
+    turning = {Act.HELLO, Act.ENROLL, Act.BEGIN, Act.COMMIT, Act.CONTROL}
     for phase, turns in TURNS.items():
         acts = {act.name for sender, act in turns if sender is Role.AGENT}
         allowed = {kind.name for kind in MAY_OPEN[phase][Role.AGENT]} & {act.name for act in turning}
@@ -98,7 +98,7 @@ class Walk:
 
     def open_something(self, sender: Role, choice: int) -> None:
         end = self.pair.of(sender)
-        allowed = sorted(MAY_OPEN[end.phase][sender])
+        allowed = sorted(kind for kind in MAY_OPEN[end.phase][sender] if end._talk.knows(KINDS[kind]))
         if not allowed:
             return
         kind = allowed[choice % len(allowed)]
@@ -137,6 +137,13 @@ OPENERS: dict[MessageType, messages.Message] = {
     MessageType.ROOT: messages.Root(snapshot=samples.SNAPSHOT),
     MessageType.FETCH: samples.FETCH,
     MessageType.STATUS: messages.Status(),
+    MessageType.CONTROL: samples.CONTROL,
+    MessageType.PROGRESS: samples.PROGRESS,
+    MessageType.REPORT: samples.REPORT,
+    MessageType.RENEW: messages.Renew(csr=b"csr"),
+    MessageType.OFFER: samples.OFFER,
+    MessageType.CANCEL: messages.Cancel(job=samples.JOB),
+    MessageType.CONFIGURE: messages.Configure(configuration="{}"),
 }
 
 
@@ -155,12 +162,25 @@ def answers_to(asked: messages.Message) -> list[messages.Message]:
         messages.Root: [messages.RootIs(statement=b"s", recipients=[b"r"], machine_record=b"m", blocks=b"")],
         messages.Fetch: [messages.Fetched()],
         messages.Status: [messages.StatusIs(worker_alive=True)],
+        messages.Control: [samples.CONTROLLED],
+        messages.Report: [messages.Reported()],
+        messages.Renew: [messages.Renewed(certificate=b"certificate", ca=b"ca")],
+        messages.Offer: [messages.Accepted(accepted=True), messages.Accepted(accepted=False, retry_after=60.0)],
+        messages.Cancel: [messages.Cancelled()],
+        messages.Configure: [messages.Configured(fault="A window never opens.")],
     }
     polite = [] if isinstance(asked, messages.Hello) else [samples.REFUSED]
     return known[type(asked)] + polite
 
 
-STARTS = (samples.opening, samples.stranger, samples.ready, samples.backing_up)
+STARTS = (
+    samples.opening,
+    samples.stranger,
+    samples.ready,
+    samples.backing_up,
+    samples.welcomed_daemon,
+    samples.controlling,
+)
 STEPS = st.tuples(st.sampled_from(("open", "answer", "deliver")), st.sampled_from(Role), st.integers(0, 99))
 
 
@@ -194,6 +214,12 @@ def test_the_walk_of_the_crossing_test_goes_through_whole_backups() -> None:
     assert walk.seen >= {Phase.READY, Phase.BEGINNING, Phase.BACKING_UP, Phase.COMMITTING}
 
 
+def test_backup_verbs_have_no_place_on_a_control_connection() -> None:
+    assert MAY_OPEN[Phase.CONTROLLING][Role.AGENT] == {
+        *(MessageType.PING, MessageType.STATUS, MessageType.PROGRESS, MessageType.REPORT, MessageType.RENEW)
+    }
+
+
 def test_act_out_of_place_is_a_violation() -> None:
     with pytest.raises(Violation, match="'COMMITTED' by the gateway does not belong in the phase 'ready'"):
         turn(Phase.READY, Role.GATEWAY, Act.COMMITTED)
@@ -207,4 +233,5 @@ def test_agents_have_no_verb_that_deletes_or_overwrites() -> None:
         *("HELLO", "ENROLL", "PUBLISH", "PING", "PONG", "FAILURE", "GOODBYE"),
         *("BEGIN", "QUESTION", "PUT", "FLUSH", "COMMIT"),
         *("LIST", "PROVE", "ROOT", "FETCH", "STATUS"),
+        *("CONTROL", "PROGRESS", "REPORT", "RENEW", "ACCEPTED", "CANCELLED", "CONFIGURED"),
     }

@@ -1,0 +1,21 @@
+"""Optional things of protocol version 1: what they are called in HELLO and WELCOME, and which messages need them.
+
+A message of a feature is known on a connection only when HELLO offered the feature and WELCOME repeated it. Without
+that it is treated exactly as an implementation treats it that has never heard of it, so that no party can come to
+depend on something that the other never agreed to.
+"""
+
+from typing import Final
+
+from protocol.wire.types import MessageType as M
+
+CONTROL: Final = "control"  # a daemon's connection: offered jobs, configuration, cancelling, renewal of certificates
+
+FEATURE_OF: Final[dict[M, str]] = dict.fromkeys(
+    (
+        M.CONTROL, M.CONTROLLED, M.PROGRESS, M.REPORT, M.REPORTED, M.RENEW, M.RENEWED,
+        M.OFFER, M.ACCEPTED, M.CANCEL, M.CANCELLED, M.CONFIGURE, M.CONFIGURED,
+    ),
+    CONTROL,
+)  # fmt: skip
+"""Messages that are not in it belong to version 1 itself."""
