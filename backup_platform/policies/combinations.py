@@ -79,13 +79,18 @@ def _idle(name: str, line: str, sources: list[str]) -> Iterator[Fault]:
         yield Fault(name, f"{shown(line)} matches nothing: {why}.")
     elif "\\" in line.replace("\\ ", "").replace("\\#", "").replace("\\!", "") and "/" not in line:
         yield Fault(name, f"{shown(line)} matches nothing if its backslashes part directories; write / between them.")
-    elif sources and line.startswith("/") and not any(_may_meet(line, source) for source in sources):
+    elif sources and _is_anchored(line) and not any(_may_meet(line, source) for source in sources):
         yield Fault(name, f"{shown(line)} matches nothing: it lies in none of the sources.")
+
+
+def _is_anchored(line: str) -> bool:
+    """A line with a slash before its end is read from the top; others match at any depth."""
+    return "/" in line.lstrip("!").rstrip("/")
 
 
 def _may_meet(line: str, source: str) -> bool:
     """Whether an anchored pattern and a source can have a path in common, step by step until a wildcard."""
-    wanted, given = (text.strip("/").split("/") for text in (line, source.replace("\\", "/")))
+    wanted, given = (text.strip("/").split("/") for text in (line.lstrip("!"), source.replace("\\", "/")))
     for left, right in zip(filter(None, wanted), filter(None, given), strict=False):
         if any(char in left for char in "*?["):
             return True
