@@ -30,7 +30,7 @@ BY_EXIT_CODE = {
                                "If the machine was not revoked, look at its clock and certificate: "
                                "`strongroom status` there; else enrol it again."),
     EXIT_TEMPORARY: Cause("Something that it needs was away: the gateway, the network, or another backup was at work.",
-                          "Nothing, if a later attempt succeeds. Else look at the gateway and at the machine's network."),
+                          "Nothing if a later attempt succeeds; else look at the gateway and the network."),
     10: Cause("The snapshot that should be restored is not there any more.", "Choose a newer snapshot."),
     20: Cause("Data that was read back did not match what was stored.",
               "Nothing wrong was written. Choose another snapshot, and look at the list of damaged ones."),
@@ -50,10 +50,10 @@ SILENT = Cause("The machine went silent while it was at work.",
                "Is it switched on and connected, and is `strongroom daemon` running there?")  # fmt: skip
 SILENT_FOR_GOOD = Cause("The machine went silent while it was at work, in its last attempt.", SILENT.advice)
 UNANSWERED = Cause("It was offered to the machine, and no answer came.", "Nothing: it is offered again.")
-OUT_OF_TIME = Cause("Its deadline passed before another attempt could begin.",
-                    "The reason of the last attempt stands in the log. Give it more time, or run it now.")  # fmt: skip
-MISSED = Cause("It could not begin before its deadline.",
-               "The machine was away, paused, busy, or outside its windows. Run it now, or move the schedule.")  # fmt: skip
+MISSED = Cause(
+    "It could not begin before its deadline.",
+    "The machine was away, paused, busy, or outside its windows. Run it now, or move the schedule.",
+)
 NOT_STOPPED = Cause("It was cancelled; the machine did not confirm that it stopped.",
                     "It can write nothing more to the platform for this job.")  # fmt: skip
 MACHINE_LEFT = Cause("Its machine was revoked or decommissioned.", "Nothing: it will not run any more.")

@@ -10,6 +10,7 @@ from django.utils import timezone
 from backup_platform.catalog.sessions import abandon_idle_sessions
 from backup_platform.catalog.work import ask_again
 from backup_platform.fleet.tokens import forget_expired_blobs
+from backup_platform.jobs.agent_sweeping import sweep_agent_jobs
 from backup_platform.jobs.models import Job, JobState, WorkerBeat
 from backup_platform.jobs.sweeping import Swept, sweep
 from backup_platform.tenants.scope import without_tenant_scope
@@ -17,11 +18,14 @@ from backup_platform.tenants.scope import without_tenant_scope
 logger = logging.getLogger(__name__)
 
 KEEP_DONE = timedelta(days=30)
+KEEP_MACHINES_JOBS = timedelta(days=365)
+"""Of machines' jobs, whatever became of them: a year of history for people, and an end to the list."""
 MAX_FORGOTTEN = 10_000
 
 
 def sweep_now() -> Swept:
-    """Every few seconds: jobs that are due, and enrolment secrets whose time is over."""
+    """Every few seconds: jobs that are due or were left behind, and enrolment secrets whose time is over."""
+    sweep_agent_jobs()
     forget_expired_blobs()
     return sweep()
 
@@ -39,6 +43,9 @@ def daily() -> None:
 def _forget_done() -> None:
     """Jobs that were done long ago go, some at a time; failed ones stay until somebody has looked."""
     before = timezone.now() - KEEP_DONE
-    old = Job.objects.filter(state=JobState.DONE, finished_at__lt=before).values_list("pk", flat=True)[:MAX_FORGOTTEN]
+    done = Job.objects.filter(state=JobState.DONE, finished_at__lt=before, machine__isnull=True)
+    old = done.values_list("pk", flat=True)[:MAX_FORGOTTEN]
     Job.objects.filter(pk__in=list(old)).delete()
+    ancient = Job.objects.filter(machine__isnull=False, finished_at__lt=timezone.now() - KEEP_MACHINES_JOBS)
+    Job.objects.filter(pk__in=list(ancient.values_list("pk", flat=True)[:MAX_FORGOTTEN])).delete()
     WorkerBeat.objects.filter(seen_at__lt=before).delete()

@@ -174,7 +174,7 @@ class JobLine(models.Model):
 
 
 class JobLimits(models.Model):
-    """How many jobs of machines may run at once: in a tenant, in one of its groups, or, by the platform, to a target."""
+    """How many jobs of machines may run at once: in a tenant, in one of its groups, or to a target of the platform."""
 
     tenant_path = "tenant"
 
@@ -199,7 +199,8 @@ class JobLimits(models.Model):
                 fields=["tenant", "group", "target"], nulls_distinct=False, name="one_job_limit_per_scope"
             ),
             models.CheckConstraint(
-                condition=Q(tenant__isnull=False, target="") | Q(tenant__isnull=True, group__isnull=True) & ~Q(target=""),
+                condition=Q(tenant__isnull=False, target="")
+                | Q(tenant__isnull=True, group__isnull=True) & ~Q(target=""),
                 name="job_limit_has_one_scope",
             ),
         ]

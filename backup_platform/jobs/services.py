@@ -1,4 +1,4 @@
-"""The life of a job: queued → running → done | failed. Every step is one conditional UPDATE.
+"""The life of a worker's job: queued → running → done | failed. Every step is one of states.py, a guarded UPDATE.
 
 A message to a worker is only a wake-up, so each step works when messages are lost, late or doubled: a claim succeeds
 for one worker at most, each later write carries the claim's lease owner, and `sweep` (sweeping.py) sends again.
@@ -25,6 +25,8 @@ from django.utils import timezone
 from backup_platform.dispatch import send
 from backup_platform.jobs.models import Job, JobState
 from backup_platform.jobs.routes import route_of
+from backup_platform.jobs.states import Step, take
+from backup_platform.jobs.telling import tell
 from backup_platform.tenants.scope import ScopeError, current_tenant_id, without_tenant_scope
 
 logger = logging.getLogger(__name__)
@@ -82,10 +84,11 @@ def claim(job_id: UUID, owner: str | None = None) -> Job | None:
     """
     with without_tenant_scope("a worker takes whatever job its message names"):
         now = timezone.now()
-        due = Job.objects.filter(pk=job_id, state=JobState.QUEUED, next_attempt_at__lte=now)
+        due = Job.objects.filter(pk=job_id, machine__isnull=True, next_attempt_at__lte=now)
         owner = owner or _owner()
-        taken = due.filter(attempts__lt=MAX_ATTEMPTS).update(
-            state=JobState.RUNNING,
+        taken = take(
+            Step.CLAIM,
+            due.filter(attempts__lt=MAX_ATTEMPTS),
             attempts=F("attempts") + 1,
             lease_owner=owner,
             lease_until=now + LEASE,
@@ -93,7 +96,7 @@ def claim(job_id: UUID, owner: str | None = None) -> Job | None:
         )
         if taken:
             return Job.objects.filter(pk=job_id, lease_owner=owner).first()
-        due.filter(attempts__gte=MAX_ATTEMPTS).update(state=JobState.FAILED, finished_at=now)
+        take(Step.POISON, due.filter(attempts__gte=MAX_ATTEMPTS))
         return None
 
 
@@ -110,11 +113,7 @@ def renew(job: Job, progress: dict[str, Any] | None = None) -> bool:
 def finish(job: Job, progress: dict[str, Any] | None = None) -> bool:
     """The work is done; `progress` keeps what came of it. False when the claim was lost."""
     changes: dict[str, Any] = {} if progress is None else {"progress": progress}
-    return bool(
-        _mine(job).update(
-            state=JobState.DONE, lease_owner="", lease_until=None, last_error="", finished_at=timezone.now(), **changes
-        )
-    )
+    return bool(take(Step.FINISH, _mine(job), last_error="", **changes))
 
 
 def fail(job: Job, error: str) -> bool:
@@ -122,11 +121,12 @@ def fail(job: Job, error: str) -> bool:
     now = timezone.now()
     if job.attempts >= MAX_ATTEMPTS:
         logger.error("A job failed for good.", extra={"job": str(job.pk), "kind": job.kind, "subject": job.subject})
-        changes: dict[str, Any] = {"state": JobState.FAILED, "finished_at": now}
-    else:
-        pause = min(FIRST_BACKOFF * 2 ** (job.attempts - 1), LONGEST_BACKOFF)
-        changes = {"state": JobState.QUEUED, "next_attempt_at": now + pause, "sent_count": 0, "sent_at": None}
-    return bool(_mine(job).update(lease_owner="", lease_until=None, last_error=error[:MAX_ERROR], **changes))
+        failed = bool(take(Step.FAIL, _mine(job), last_error=error[:MAX_ERROR]))
+        tell([job.pk] if failed else [])
+        return failed
+    pause = min(FIRST_BACKOFF * 2 ** (job.attempts - 1), LONGEST_BACKOFF)
+    again = {"next_attempt_at": now + pause, "sent_count": 0, "sent_at": None, "last_error": error[:MAX_ERROR]}
+    return bool(take(Step.TRY_AGAIN, _mine(job), lease_owner="", lease_until=None, **again))
 
 
 def defer(job: Job, pause: timedelta, reason: str = "") -> bool:
@@ -136,8 +136,9 @@ def defer(job: Job, pause: timedelta, reason: str = "") -> bool:
     """
     now = timezone.now()
     asked_again = When(next_attempt_at__lt=F("lease_until"), then=now)
-    deferred = _mine(job).update(
-        state=JobState.QUEUED,
+    deferred = take(
+        Step.WAIT,
+        _mine(job),
         attempts=Greatest(F("attempts") - 1, 0),
         next_attempt_at=Case(asked_again, default=now + pause),
         sent_count=0,

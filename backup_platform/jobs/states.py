@@ -44,7 +44,6 @@ class Step(Enum):
     FINISH = Move((RUNNING, CANCELLING), DONE, "all of it was done")
     FINISH_WITH_WARNINGS = Move((RUNNING, CANCELLING), WARNINGS, "it was done, but for some sources")
     FAIL = Move((RUNNING,), FAILED, "it failed, and trying again is no use or was tried enough")
-    OUT_OF_TIME = Move((QUEUED,), FAILED, "its deadline passed while it waited for another attempt")
     POISON = Move((QUEUED,), FAILED, "a worker finds it started too often")
     MISS = Move((QUEUED,), MISSED, "its deadline passed before it began")
     WITHDRAW = Move((QUEUED, OFFERED), CANCELLED, "somebody cancelled it before it began, or its machine left")

@@ -1,4 +1,7 @@
-"""The sweep: what makes lost messages and dead workers boring. It looks at rows only, and runs every few seconds."""
+"""The sweep over workers' jobs: what makes lost messages and dead workers boring. It looks at rows only.
+
+Machines' jobs are never sent to a worker; agent_sweeping.py looks after them.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ from backup_platform.dispatch import queue_length, send
 from backup_platform.jobs.models import Job, JobState
 from backup_platform.jobs.routes import Route, route_of
 from backup_platform.jobs.services import MAX_ATTEMPTS
+from backup_platform.jobs.states import Step, take
+from backup_platform.jobs.telling import tell
 from backup_platform.tenants.scope import without_tenant_scope
 
 logger = logging.getLogger(__name__)
@@ -44,13 +49,13 @@ def sweep() -> Swept:
 
 
 def _free_expired(now: datetime) -> tuple[int, int]:
-    expired = Job.objects.filter(state=JobState.RUNNING, lease_until__lt=now)
-    failed = expired.filter(attempts__gte=MAX_ATTEMPTS).update(
-        state=JobState.FAILED, finished_at=now, lease_owner="", last_error="Its worker died, five times in a row."
-    )
-    freed = expired.update(
-        state=JobState.QUEUED, next_attempt_at=now, lease_owner="", lease_until=None, sent_count=0, sent_at=None
-    )
+    expired = Job.objects.filter(state=JobState.RUNNING, lease_until__lt=now, machine__isnull=True)
+    poisonous = expired.filter(attempts__gte=MAX_ATTEMPTS)
+    ids = list(poisonous.values_list("pk", flat=True)[:MAX_SENT])
+    failed = take(Step.FAIL, poisonous.filter(pk__in=ids), last_error="Its worker died, five times in a row.")
+    tell(ids if failed else [])
+    again = {"next_attempt_at": now, "lease_owner": "", "lease_until": None, "sent_count": 0, "sent_at": None}
+    freed = take(Step.TRY_AGAIN, expired.exclude(pk__in=ids), **again)
     if failed:
         logger.error("Jobs failed for good: their workers died five times.", extra={"count": failed})
     return failed, freed
@@ -75,8 +80,8 @@ def _due(now: datetime) -> list[Job]:
     for count in range(MOST_DOUBLINGS):
         quiet |= Q(sent_count=count, sent_at__lte=now - FIRST_INTERVAL * 2**count)
     quiet |= Q(sent_count__gte=MOST_DOUBLINGS, sent_at__lte=now - FIRST_INTERVAL * 2**MOST_DOUBLINGS)
-    due = Job.objects.filter(quiet, state=JobState.QUEUED, next_attempt_at__lte=now).order_by("next_attempt_at")
-    return list(due[:MAX_SENT])
+    due = Job.objects.filter(quiet, state=JobState.QUEUED, next_attempt_at__lte=now, machine__isnull=True)
+    return list(due.order_by("next_attempt_at")[:MAX_SENT])
 
 
 def _room(queue: str) -> int:

@@ -6,61 +6,106 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('fleet', '0003_groups_and_presence'),
-        ('jobs', '0002_agent_jobs'),
-        ('policies', '0001_policies'),
-        ('tenants', '0002_roles_and_limits'),
+        ("fleet", "0003_groups_and_presence"),
+        ("jobs", "0002_agent_jobs"),
+        ("policies", "0001_policies"),
+        ("tenants", "0002_roles_and_limits"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='JobLimits',
+            name="JobLimits",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('target', models.CharField(blank=True, default='', help_text='For a limit of the platform: the target, such as local, that all tenants write to.', max_length=100)),
-                ('most_running', models.PositiveIntegerField(validators=[django.core.validators.MinValueValidator(1)])),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                (
+                    "target",
+                    models.CharField(
+                        blank=True,
+                        default="",
+                        help_text="For a limit of the platform: the target, such as local, that all tenants write to.",
+                        max_length=100,
+                    ),
+                ),
+                ("most_running", models.PositiveIntegerField(validators=[django.core.validators.MinValueValidator(1)])),
             ],
             options={
-                'verbose_name_plural': 'job limits',
-                'base_manager_name': 'objects',
+                "verbose_name_plural": "job limits",
+                "base_manager_name": "objects",
             },
         ),
         migrations.AddField(
-            model_name='job',
-            name='counts',
-            field=models.JSONField(blank=True, db_default=models.Value({}, models.JSONField()), default=dict, help_text='Figures of the last report.'),
+            model_name="job",
+            name="counts",
+            field=models.JSONField(
+                blank=True,
+                db_default=models.Value({}, models.JSONField()),
+                default=dict,
+                help_text="Figures of the last report.",
+            ),
         ),
         migrations.AddField(
-            model_name='job',
-            name='gateway',
-            field=models.CharField(blank=True, db_default='', default='', help_text='The gateway that offered it last.', max_length=64),
+            model_name="job",
+            name="gateway",
+            field=models.CharField(
+                blank=True, db_default="", default="", help_text="The gateway that offered it last.", max_length=64
+            ),
         ),
         migrations.AddIndex(
-            model_name='job',
-            index=models.Index(condition=models.Q(('machine__isnull', False), ('state__in', ['offered', 'running', 'cancelling'])), fields=['tenant', 'machine'], name='job_held'),
+            model_name="job",
+            index=models.Index(
+                condition=models.Q(("machine__isnull", False), ("state__in", ["offered", "running", "cancelling"])),
+                fields=["tenant", "machine"],
+                name="job_held",
+            ),
         ),
         migrations.AddIndex(
-            model_name='job',
-            index=models.Index(condition=models.Q(('machine__isnull', False), ('state', 'queued')), fields=['machine'], name='job_waiting'),
+            model_name="job",
+            index=models.Index(
+                condition=models.Q(("machine__isnull", False), ("state", "queued")),
+                fields=["machine"],
+                name="job_waiting",
+            ),
         ),
         migrations.AddField(
-            model_name='joblimits',
-            name='group',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='fleet.machinegroup'),
+            model_name="joblimits",
+            name="group",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="+",
+                to="fleet.machinegroup",
+            ),
         ),
         migrations.AddField(
-            model_name='joblimits',
-            name='tenant',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='tenants.tenant'),
+            model_name="joblimits",
+            name="tenant",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="+",
+                to="tenants.tenant",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='joblimits',
-            constraint=models.UniqueConstraint(fields=('tenant', 'group', 'target'), name='one_job_limit_per_scope', nulls_distinct=False),
+            model_name="joblimits",
+            constraint=models.UniqueConstraint(
+                fields=("tenant", "group", "target"), name="one_job_limit_per_scope", nulls_distinct=False
+            ),
         ),
         migrations.AddConstraint(
-            model_name='joblimits',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('target', ''), ('tenant__isnull', False)), models.Q(('group__isnull', True), ('tenant__isnull', True), models.Q(('target', ''), _negated=True)), _connector='OR'), name='job_limit_has_one_scope'),
+            model_name="joblimits",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("target", ""), ("tenant__isnull", False)),
+                    models.Q(
+                        ("group__isnull", True), ("tenant__isnull", True), models.Q(("target", ""), _negated=True)
+                    ),
+                    _connector="OR",
+                ),
+                name="job_limit_has_one_scope",
+            ),
         ),
     ]

@@ -455,7 +455,10 @@ ROWS = (
         "job-claimed-once",
         "jobs",
         "A second delivery of a job changes nothing: a claim succeeds once.",
-        Edit("backup_platform.jobs.services:claim", "state=JobState.QUEUED, next_attempt_at__lte=now)", ")"),
+        (
+            Edit("backup_platform.jobs.states:take", ".filter(state__in=move.before)", ""),
+            Edit("backup_platform.jobs.services:claim", ", next_attempt_at__lte=now", ""),
+        ),
         f"{JOBS}::test_a_job_is_claimed_by_one_worker_and_its_attempt_counts_before_the_work",
         f"{JOBS}::test_of_two_workers_at_once_one_gets_the_job",
     ),
