@@ -2,7 +2,8 @@
 
 The rules, all from accidents of other programs (`docs/decisions/0041`): only calls relative to descriptors that were
 opened component by component without following links; content goes to a temporary name in the same directory and gets
-its real name only after its whole hash is right; links are made after all files, so nothing can be written through one;
+its real name only after its whole hash is right (small files of a fresh target are checked before they are made, and
+may be read by nobody until they are whole); links are made after all files, so nothing can be written through one;
 modes and times of directories are set last, the deepest first.
 """
 
@@ -18,13 +19,16 @@ import msgspec
 from blake3 import blake3
 
 from agents.engine.open_directories import HostileEntry, OpenDirectories, PlacingFault, ends_everything, split_path
-from agents.engine.ownership import Owners, set_attributes, set_link_attributes
+from agents.engine.ownership import LotDresser, Owners, set_attributes, set_link_attributes
+from agents.engine.small_files import SmallFiles, contents
 from agents.engine.spill import Spill
 from protocol.stored.manifests import Entry
 
 HOLE = 64 * 1024
 """Aligned runs of this many zeros become holes; smaller ones would cost more calls than they save blocks."""
 _ZEROS = bytes(HOLE)
+_HIDDEN = 0
+"""Mode of a small file on its way. A restore that was killed leaves one such file at most, which nobody may read."""
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 MAX_LINK = 4095
 _PRIVATE = 0o700
@@ -95,6 +99,59 @@ class Placer:
         self._refuse_existing(parent, components[-1])
         # Of a file in parts only the last entry tells the hash.
         return FilePlacing(parent, components[-1], self, hashed=bool(entry.digest) or not entry.last)
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether everything under the target was made by this restore."""
+        return not self._options.overwrite
+
+    def small_files(self, lot: SmallFiles, plaintext: bytes, refused: Refused) -> tuple[int, int]:
+        """Place a lot of small files in a fresh target; `refused` hears of those that cannot be.
+
+        Returns how many were placed, and their bytes. `docs/decisions/0086` says why they need no temporary name.
+        """
+        try:
+            parent = self._directories.reach(lot.directory)
+        except PlacingFault as fault:
+            for entry in lot.entries:
+                refused(entry.path, fault)
+            return 0, 0
+        files = size = 0
+        dresser = LotDresser(self._owners)
+        for entry, name, data in contents(lot, plaintext):
+            try:
+                self._small_file(parent, name, entry, data, dresser)
+            except PlacingFault as fault:
+                refused(entry.path, fault)
+            else:
+                files += 1
+                size += len(data)
+        return files, size
+
+    def _small_file(self, parent: int, name: bytes, entry: Entry, data: bytes, dresser: LotDresser) -> None:
+        """Check the content, and only then make the file, which nobody may read before all of it is there."""
+        if len(data) != entry.size:
+            raise HostileEntry("its content points outside of a chunk")
+        if blake3(data).digest() != entry.digest:
+            raise HostileEntry("its content does not have the hash that its entry says")
+        try:
+            file = os.open(name, _NEW_FILE, _HIDDEN, dir_fd=parent)
+        except OSError as fault:
+            self._refuse_existing(parent, name)
+            raise entry_fault(fault) from fault
+        try:
+            written = os.write(file, data)
+            while written < len(data):
+                written += os.write(file, data[written:])
+            if not dresser.dress(file, entry):
+                self.dress(file, entry)
+        except BaseException as fault:
+            discard(name, parent)
+            if isinstance(fault, (OSError, OverflowError)):
+                raise entry_fault(fault) from fault
+            raise
+        finally:
+            os.close(file)
 
     def hard_link(self, entry: Entry, original: bytes) -> None:
         """Give a file that this restore placed a second name. Raises PlacingFault when it is not there as a file."""

@@ -20,8 +20,9 @@ from agents.engine.open_directories import HostileEntry, PlacingFault
 from agents.engine.paths import ROOT, display, is_within
 from agents.engine.placing import FilePlacing, Placer, PlacingOptions
 from agents.engine.reading import OpenedSnapshot, PathOrder
+from agents.engine.small_files import SmallFiles, begin, is_plain
 from agents.errors import AgentError, Damage, NotFound, UsageFault
-from protocol.stored.manifests import ChunkRef, Entry, EntryType, Extent
+from protocol.stored.manifests import ChunkRef, Entry, EntryType, Extent, Segment
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -37,6 +38,8 @@ LINK_GROUPS = 200_000
 LINK_PATHS = 32 << 20
 """Groups of hard links remembered, and bytes of their paths; names of further groups become files of their own."""
 
+_SMALL = PLANNED_BYTES // PLANNED_STEPS
+"""What a small file weighs beside its path, so that of them too no more than PLANNED_STEPS are planned."""
 _PAIR = 100
 """About what Python keeps for two small objects in a pair."""
 _OTHERS = {
@@ -118,14 +121,17 @@ class Restorer:
 
     def run(self) -> RestoreResult:
         """Restore. Raises NotFound when there is nothing at the path, AgentError when it cannot go on."""
-        steps, planned = self._steps(), deque[_Step]()
+        steps, planned = self._steps(), deque[_Step | SmallFiles]()
         met = False
         try:
             while self._plan(steps, planned):
                 met = True
                 step = planned.popleft()
                 self._planned_bytes -= step.weight
-                self._do(step)
+                if isinstance(step, SmallFiles):
+                    self._place_small(step)
+                else:
+                    self._do(step)
             self._give_up_unfinished()
             self._placer.finish(self._refused)
             self.result.symlinks = self._placer.links_made
@@ -146,7 +152,7 @@ class Restorer:
 
     # --- planning --------------------------------------------------------------------------------
 
-    def _plan(self, steps: Iterator[_Step], planned: deque[_Step]) -> bool:
+    def _plan(self, steps: Iterator[_Step | SmallFiles], planned: deque[_Step | SmallFiles]) -> bool:
         """Look ahead while there is room. Returns whether there is anything to do."""
         while len(planned) < PLANNED_STEPS and self._planned_bytes < PLANNED_BYTES and self._supply.room:
             step = next(steps, None)
@@ -156,17 +162,36 @@ class Restorer:
             planned.append(step)
         return bool(planned)
 
-    def _steps(self) -> Iterator[_Step]:
+    def _steps(self) -> Iterator[_Step | SmallFiles]:
         for asked in self._snapshot.segments(self._path):
             try:
                 segment = asked.read()
             except Damage as fault:
                 self._lost_segment(asked.ref.first_path, asked.ref.last_path, fault)
                 continue
-            for entry in segment.entries:
-                # With everything asked for, a path that is not even absolute shall be named, not passed over.
-                if (self._path == ROOT or is_within(entry.path, self._path)) and self._in_order(entry):
-                    yield from self._steps_of(entry, segment.chunks, asked.ref.block_id)
+            yield from self._steps_of_segment(segment, asked.ref.block_id)
+
+    def _steps_of_segment(self, segment: Segment, block: bytes) -> Iterator[_Step | SmallFiles]:
+        """Small files that lie side by side go in lots, everything else step by step, all in the manifest's order."""
+        everything, lot = self._path == ROOT, None
+        for entry in segment.entries:
+            # With everything asked for, a path that is not even absolute shall be named, not passed over.
+            if not (everything or is_within(entry.path, self._path)) or not self._in_order(entry):
+                continue
+            plain = self._placer.is_fresh and is_plain(entry)
+            if lot is not None:
+                if plain and lot.take(entry, _SMALL + len(entry.path)):
+                    continue
+                yield self._expected(lot, block)
+            lot = begin(entry, segment.chunks, _SMALL + len(entry.path)) if plain else None
+            if lot is None:
+                yield from self._steps_of(entry, segment.chunks, block)
+        if lot is not None:
+            yield self._expected(lot, block)
+
+    def _expected(self, lot: SmallFiles, block: bytes) -> SmallFiles:
+        self._supply.expect(block, lot.ref)
+        return lot
 
     def _steps_of(self, entry: Entry, chunks: list[ChunkRef], block: bytes) -> Iterator[_Step]:
         if entry.type != EntryType.FILE or not entry.extents:
@@ -193,6 +218,19 @@ class Restorer:
             self._fault(last, "the lost part of the list ends here", damaged=True)
 
     # --- doing -----------------------------------------------------------------------------------
+
+    def _place_small(self, lot: SmallFiles) -> None:
+        self._give_up_unfinished()
+        try:
+            plaintext = self._supply.take(lot.ref)
+        except Damage as fault:
+            for entry in lot.entries:
+                self._fault(entry.path, fault.what, damaged=True)
+            return
+        files, size = self._placer.small_files(lot, plaintext, self._refused)
+        self.result.files += files
+        self.result.bytes += size
+        self._progress.restored(files, size)
 
     def _do(self, step: _Step) -> None:
         if step.begins:

@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from agents.engine.open_directories import HostileEntry, PlacingFault, split_path
+from agents.engine.ownership import LotDresser
 from agents.engine.placing import Placer, PlacingOptions
-from protocol.stored.manifests import EntryType, Extent
+from agents.engine.small_files import SmallFiles, begin
+from protocol.stored.manifests import ChunkRef, EntryType, Extent
 from tests.restore.forge import Draft, directory, entry, file, link, restore_entries, special
 
 GOOD = file(b"/zz-good", b"good")
@@ -79,22 +82,31 @@ def test_file_under_a_link_made_earlier_in_the_stream_is_not_written_through_it(
     assert b"/d" in done.errors
 
 
+@pytest.mark.parametrize("mode", [0o644, 0o4755], ids=["in a lot", "alone"])
 @pytest.mark.parametrize("levels", [0, 100])
 def test_directory_that_is_swapped_for_a_link_during_the_restore_is_not_followed(
-    target: Path, outside: Path, monkeypatch: pytest.MonkeyPatch, levels: int
+    target: Path, outside: Path, monkeypatch: pytest.MonkeyPatch, levels: int, mode: int
 ):
     """Just before a file is made in it. With many levels in between, its descriptor is not kept any more."""
-    place = Placer.file
+    place, place_lot = Placer.file, Placer.small_files
 
-    def swapping(placer: Placer, given):
-        if given.path == b"/e/victim":
+    def swap(path: bytes):
+        if path == b"/e/victim":
             (target / "e").rename(target / "moved")
             (target / "e").symlink_to(outside)
+
+    def swapping(placer: Placer, given):
+        swap(given.path)
         return place(placer, given)
 
+    def swapping_lot(placer: Placer, lot, *others):
+        swap(lot.entries[0].path)
+        return place_lot(placer, lot, *others)
+
     monkeypatch.setattr(Placer, "file", swapping)
+    monkeypatch.setattr(Placer, "small_files", swapping_lot)
     below = [directory(b"/e" + b"/d" * depth) for depth in range(levels + 1)]
-    done = restore_entries(target, [*below, file(b"/e/victim", b"evil"), GOOD])
+    done = restore_entries(target, [*below, file(b"/e/victim", b"evil", mode=mode), GOOD])
     assert (target / "e").is_symlink()
     assert (target / "zz-good").read_bytes() == b"good"
     assert b"/e" in done.errors
@@ -212,6 +224,7 @@ def test_hard_link_to_something_that_was_swapped_for_a_link_is_refused(target: P
     assert not (target / "b").exists()
 
 
+@pytest.mark.parametrize("overwrite", [False, True], ids=["fresh", "overwriting"])
 @pytest.mark.parametrize(
     "draft",
     [
@@ -226,8 +239,8 @@ def test_hard_link_to_something_that_was_swapped_for_a_link_is_refused(target: P
         pytest.param(file(b"/f", b"abc", last=False), id="a file without end"),
     ],
 )
-def test_content_that_does_not_add_up_leaves_no_file(target: Path, draft: Draft):
-    done = restore_entries(target, [draft, GOOD])
+def test_content_that_does_not_add_up_leaves_no_file(target: Path, draft: Draft, overwrite: bool):
+    done = restore_entries(target, [draft, GOOD], overwrite=overwrite)
     assert list(done.tree()) == ["zz-good"]
     assert done.result.damaged == 1
     assert b"/f" in done.errors
@@ -260,6 +273,87 @@ def test_name_that_was_taken_meanwhile_is_not_overwritten(target: Path, placer: 
     with pytest.raises(PlacingFault, match="of this name already"):
         placer.file(file(b"/f", b"theirs").entry)
     assert (target / "f").read_bytes() == b"mine"
+
+
+def lot_of(*drafts: Draft) -> tuple[SmallFiles, bytes]:
+    """Small files of one directory whose contents lie side by side in one chunk."""
+    entries, content = [], b""
+    for draft in drafts:
+        piece = b"".join(draft.pieces)
+        entries.append(replace(draft.entry, extents=[Extent(0, len(content), len(piece))]))
+        content += piece
+    lot = begin(entries[0], [ChunkRef(b"i" * 32, b"h" * 32)], 0)
+    assert lot is not None
+    assert all(lot.take(each, 0) for each in entries[1:])
+    return lot, content
+
+
+@pytest.mark.defence
+def test_name_that_was_taken_meanwhile_is_not_overwritten_by_a_small_file(target: Path, outside: Path, placer: Placer):
+    (target / "f").write_bytes(b"mine")
+    (target / "g").symlink_to(outside / "victim")
+    refused = {}
+    lot, content = lot_of(file(b"/f", b"theirs"), file(b"/g", b"theirs"), file(b"/h", b"new"))
+    placed = placer.small_files(lot, content, lambda path, fault: refused.setdefault(path, str(fault)))
+    assert (target / "f").read_bytes() == b"mine"
+    assert list(refused) == [b"/f", b"/g"]
+    assert "of this name already" in refused[b"/f"]
+    assert (placed, (target / "h").read_bytes()) == ((1, 3), b"new")
+
+
+@pytest.mark.defence
+def test_small_file_may_be_read_by_nobody_before_all_of_it_is_there(
+    target: Path, placer: Placer, monkeypatch: pytest.MonkeyPatch
+):
+    """A restore that is killed may leave it under its name: it must not look like the file."""
+    modes = []
+    dress = LotDresser.dress
+
+    def looking(dresser: LotDresser, descriptor: int, given):
+        modes.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
+        return dress(dresser, descriptor, given)
+
+    monkeypatch.setattr(LotDresser, "dress", looking)
+    lot, content = lot_of(file(b"/f", b"content"))
+    placer.small_files(lot, content, lambda path, fault: None)
+    assert modes == [0]
+    assert stat.S_IMODE((target / "f").stat().st_mode) == 0o644
+
+
+@pytest.mark.defence
+def test_small_file_that_was_interrupted_leaves_nothing_behind(
+    target: Path, placer: Placer, monkeypatch: pytest.MonkeyPatch
+):
+    def interrupt(dresser: LotDresser, descriptor: int, given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LotDresser, "dress", interrupt)
+    lot, content = lot_of(file(b"/f", b"content"))
+    with pytest.raises(KeyboardInterrupt):
+        placer.small_files(lot, content, lambda path, fault: None)
+    assert os.listdir(target) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="owners are set by root only")
+def test_small_files_in_a_directory_that_hands_its_group_down_get_their_own(target: Path):
+    target.mkdir()
+    os.chown(target, 1234, 1234)
+    target.chmod(0o2700)
+    theirs = file(b"/g", b"y")
+    theirs.entry = replace(theirs.entry, uid=77, gid=78)
+    done = restore_entries(target, [file(b"/f", b"x"), theirs], numeric_owner=True)
+    assert done.result.warnings == 0
+    found = [(target / name).stat() for name in "fg"]
+    assert [(each.st_uid, each.st_gid) for each in found] == [(0, 0), (77, 78)]
+
+
+def test_small_file_of_an_impossible_time_is_placed_and_warned_of(target: Path):
+    odd = file(b"/f", b"x")
+    odd.entry = replace(odd.entry, uid=1 << 40, mtime_ns=2**63 - 1)
+    done = restore_entries(target, [odd, GOOD], numeric_owner=True)
+    assert (target / "f").read_bytes() == b"x"
+    assert stat.S_IMODE((target / "f").stat().st_mode) == 0o644
+    assert done.result.files == 2
 
 
 def test_numbers_out_of_bounds_are_warned_of_and_harm_nothing(target: Path):

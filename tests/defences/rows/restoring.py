@@ -17,6 +17,8 @@ NO_HASH = (
     "if self._hash is not None and entry.digest and self._hash.digest() != entry.digest:",
     "if False:",
 )
+SMALL = "agents.engine.placing:Placer._small_file"
+NO_SMALL_HASH = ("if blake3(data).digest() != entry.digest:", "if False:")
 NOTHING_ADDS_UP = Edit(FINISH, "if self.position != entry.size:", "if False:", (NO_HASH,))
 
 ROWS = (
@@ -26,7 +28,8 @@ ROWS = (
         "Directories are reached component by component and never through a link (O_NOFOLLOW).",
         Swap("agents.engine.open_directories:DIRECTORY_FLAGS", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC),
         f"{HOSTILE}::test_target_with_a_link_in_it_is_not_followed_even_when_overwriting",
-        f"{HOSTILE}::test_directory_that_is_swapped_for_a_link_during_the_restore_is_not_followed[100]",
+        f"{HOSTILE}::test_directory_that_is_swapped_for_a_link_during_the_restore_is_not_followed[100-in a lot]",
+        f"{HOSTILE}::test_directory_that_is_swapped_for_a_link_during_the_restore_is_not_followed[100-alone]",
     ),
     defence(
         "restore-no-dot-dot",
@@ -87,15 +90,17 @@ ROWS = (
         "restore-whole-hash",
         "law 8",
         "A file gets its real name only after its whole hash was right.",
-        Edit(FINISH, *NO_HASH),
-        f"{ADDS_UP}[wrong hash]",
+        (Edit(FINISH, *NO_HASH), Edit(SMALL, *NO_SMALL_HASH)),
+        f"{ADDS_UP}[wrong hash-fresh]",
+        f"{ADDS_UP}[wrong hash-overwriting]",
     ),
     defence(
         "restore-whole-size",
         "law 8",
         "A file gets its real name only after its size was right.",
         NOTHING_ADDS_UP,
-        f"{ADDS_UP}[shorter than its size]",
+        f"{ADDS_UP}[shorter than its size-fresh]",
+        f"{ADDS_UP}[shorter than its size-overwriting]",
     ),
     defence(
         "restore-temporary-name",
@@ -111,7 +116,35 @@ ROWS = (
         "law 8",
         "What was not finished leaves nothing behind.",
         Edit("agents.engine.placing:FilePlacing.close", "if not self._placed:", "if False:"),
-        f"{ADDS_UP}[wrong hash]",
+        f"{ADDS_UP}[wrong hash-overwriting]",
+    ),
+    defence(
+        "restore-small-new-files-only",
+        "law 8",
+        "A small file is made anew (O_EXCL): neither a name that is taken nor a link there is written to.",
+        Swap("agents.engine.placing:_NEW_FILE", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC),
+        f"{HOSTILE}::test_name_that_was_taken_meanwhile_is_not_overwritten_by_a_small_file",
+    ),
+    defence(
+        "restore-small-hidden",
+        "law 8",
+        "A small file may be read by nobody before all of it is there: a broken restore leaves none that looks whole.",
+        Swap("agents.engine.placing:_HIDDEN", 0o600),
+        f"{HOSTILE}::test_small_file_may_be_read_by_nobody_before_all_of_it_is_there",
+    ),
+    defence(
+        "restore-small-discarded",
+        "law 8",
+        "A small file that was not finished leaves nothing behind.",
+        Edit(SMALL, "discard(name, parent)", "pass"),
+        f"{HOSTILE}::test_small_file_that_was_interrupted_leaves_nothing_behind",
+    ),
+    defence(
+        "restore-small-in-chunk",
+        "law 8",
+        "A small file whose extent points outside of its chunk is refused.",
+        Edit(SMALL, "if len(data) != entry.size:", "if False:", (NO_SMALL_HASH,)),
+        f"{ADDS_UP}[extent beyond the chunk-fresh]",
     ),
     defence(
         "restore-extent-in-chunk",
@@ -121,7 +154,7 @@ ROWS = (
             Edit("agents.engine.restoring:Restorer._write", "if end > len(plaintext):", "if False:"),
             NOTHING_ADDS_UP,
         ),
-        f"{ADDS_UP}[extent beyond the chunk]",
+        f"{ADDS_UP}[extent beyond the chunk-overwriting]",
     ),
     defence(
         "restore-path-order",
@@ -153,6 +186,7 @@ ROWS = (
                 "if False:",
             ),
             Edit(FINISH, *NO_HASH),
+            Edit(SMALL, *NO_SMALL_HASH),
         ),
         f"{READING}::test_chunk_of_right_seal_and_wrong_content_costs_its_file",
     ),
