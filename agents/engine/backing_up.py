@@ -6,12 +6,13 @@ import os
 import threading
 import time
 from collections.abc import Sequence, Set
+from pathlib import Path
 
 from agents.engine.base import Base, choose_repacked, find_lost, load_base, mark_tainted, next_base
 from agents.engine.cache import Binding, Cache, CacheFault, Layout
 from agents.engine.chunking import PROFILES, Chunker
 from agents.engine.compression import CompressionJudge
-from agents.engine.exclusions import Exclusions
+from agents.engine.exclusions import Exclusions, file_limits
 from agents.engine.head import head_of, settle_head
 from agents.engine.link import (
     Author,
@@ -30,13 +31,15 @@ from agents.engine.previous import Previous
 from agents.engine.saving import Outcome, Parts, Saver
 from agents.engine.scanning import Scanner
 from agents.engine.sealing import ChunkSealer, RootTooLarge, SealedRoot, VaultSecrets, seal_root
+from agents.engine.streaming import Stream, save_stream
 from agents.engine.tally import Tally
-from agents.errors import Refused, UsageFault
+from agents.errors import Refused, Temporary, UsageFault
 from agents.keys.derive import Use, derive
 from agents.keys.statement import sign_statement
 from protocol.stored.roots import RootBody
 from protocol.stored.statements import Statement, blocks_hash
 
+SIDE_FILES = ("", "-wal", "-shm", "-journal")
 #: After the first commit: so often files are read again for chunks that the server lacks.
 ROUNDS = 3
 
@@ -49,14 +52,15 @@ def back_up(
     options: BackupOptions,
     progress: Progress,
     cancel: threading.Event | None = None,
+    stream: Stream | None = None,
 ) -> BackupResult:
-    """Back up `paths` and return when the commit is acknowledged.
+    """Back up `paths`, or else a `stream`, and return when the commit is acknowledged.
 
     The caller holds the home's lock and has checked the vault record that `author` names recipients from. Raises
     `agents.errors` exceptions of the link; Refused when the server's statements do not continue this machine's chain;
     UsageFault for bad options; `Cancelled` after `cancel` was set. Sources that cannot be read are in the result.
     """
-    return _Backup(list(paths), link, home, author, options, progress, cancel or threading.Event()).run()
+    return _Backup(list(paths), link, home, author, options, progress, cancel or threading.Event(), stream).run()
 
 
 class _Backup:
@@ -71,17 +75,25 @@ class _Backup:
         options: BackupOptions,
         progress: Progress,
         cancel: threading.Event,
+        stream: Stream | None,
     ) -> None:
-        if not paths:
+        if not paths and stream is None:
             raise UsageFault("There is nothing to back up.", "Name at least one file or directory.")
         if options.chunker not in PROFILES:
             raise UsageFault(f"There is no chunker {options.chunker!r}.", f"Choose one of {', '.join(PROFILES)}.")
         self._begun_at = time.monotonic()
         self._started_ns = time.time_ns()
-        self._sources = unique_sources(paths)
-        if not any(map(os.path.lexists, self._sources)):
+        self._stream = stream
+        self._stream_read = False
+        self._sources = [stream.path] if stream is not None else unique_sources(paths)
+        if stream is None and not any(map(os.path.lexists, self._sources)):
             raise UsageFault("None of the sources exists.", "Check the paths: nothing was backed up.")
-        self._exclusions = Exclusions(options.exclude, defaults=options.default_exclusions)
+        self._exclusions = Exclusions(
+            [*options.exclude, *(f"!{line}" for line in options.include)],
+            defaults=options.default_exclusions and stream is None,
+            cache_tags=options.cache_dir_tags if stream is None else False,
+            limits=file_limits(options.max_file_size, options.max_file_age_days, self._started_ns),
+        )
         self._link = link
         self._home = home
         self._author = author
@@ -96,13 +108,16 @@ class _Backup:
         self._tally = Tally(progress)
         self._bytes_sent = 0
         self._chunks_sent = 0
-        self._cache = Cache(home.cache_path, Binding(author.vault_id, author.epoch, author.machine_id))
+        self._cache_path = cache_path(home, options.cache, stream)
+        self._cache = Cache(self._cache_path, Binding(author.vault_id, author.epoch, author.machine_id))
 
     def run(self) -> BackupResult:
         try:
             return self._run()
         finally:
             self._cache.close()
+            if self._stream is not None:
+                self._cache_path.unlink(missing_ok=True)
 
     def _run(self) -> BackupResult:
         begun = self._begin()
@@ -187,6 +202,8 @@ class _Backup:
     def _pass(
         self, previous: Previous | None, lost: Set[bytes], avoid: Set[bytes], half_read: Set[bytes] = frozenset()
     ) -> Outcome:
+        if self._stream is not None:
+            return self._stream_pass(self._stream)
         scanner = Scanner(
             self._sources,
             self._exclusions,
@@ -202,6 +219,16 @@ class _Backup:
             scanner.close()
             self._bytes_sent += pipeline.bytes_sent
             self._chunks_sent += pipeline.chunks_sent
+
+    def _stream_pass(self, stream: Stream) -> Outcome:
+        if self._stream_read:
+            raise Temporary("The server lost a part of the stream before it was committed.", "Make the backup again.")
+        self._stream_read = True
+        pipeline = Pipeline(self._link, self._sealer, self._judge, self._progress, workers=self._options.workers)
+        with pipeline:
+            outcome = save_stream(self._parts(pipeline, frozenset(), frozenset(), frozenset()), stream)
+        self._bytes_sent, self._chunks_sent = pipeline.bytes_sent, pipeline.chunks_sent
+        return outcome
 
     def _parts(self, pipeline: Pipeline, lost: Set[bytes], avoid: Set[bytes], half_read: Set[bytes]) -> Parts:
         return Parts(
@@ -220,11 +247,10 @@ class _Backup:
         )
 
     def _own_files(self) -> frozenset[bytes]:
-        """The cache changes while it is used, and is worth nothing elsewhere."""
-        path = str(self._home.cache_path.resolve())
-        return frozenset(
-            (path + suffix).encode("utf-8", "surrogateescape") for suffix in ("", "-wal", "-shm", "-journal")
-        )
+        """The caches change while they are used, and are worth nothing elsewhere."""
+        own = self._home.cache_path.resolve()
+        paths = {own, self._cache_path.resolve(), *own.parent.glob(f"{own.stem}-*{own.suffix}")}
+        return frozenset(os.fsencode(f"{path}{suffix}") for path in paths for suffix in SIDE_FILES)
 
     def _next_base(self, outcome: Outcome, base: Base, begun: Begun) -> Base:
         if not self._cache.is_usable:
@@ -340,3 +366,11 @@ class _Backup:
             notes=tuple(self._cache.notes),
             compression=self._judge.effect(),
         )
+
+
+def cache_path(home: BackupHome, name: str, stream: Stream | None = None) -> Path:
+    """The cache of one kind of backups of a home. A stream's is thrown away: nothing in it can be used again."""
+    path = home.cache_path
+    if stream is not None:
+        name = "stream"
+    return path.with_name(f"{path.stem}-{name}{path.suffix}") if name else path

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from agents.engine.paths import plain
 from agents.errors import UsageFault
@@ -26,15 +28,57 @@ SWAP_FILES = frozenset({b"/swapfile", b"/swap.img", b"/swap/swapfile", b"/pagefi
 TAG_NAME = b"CACHEDIR.TAG"
 #: First bytes of a valid tag (https://bford.info/cachedir/).
 TAG_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
-DEFAULT_NAMES = ("default: pseudo file systems", "default: directories with a CACHEDIR.TAG", "default: swap files")
+PSEUDO_NAME, SWAP_NAME = "default: pseudo file systems", "default: swap files"
+TAG_LABEL = "default: directories with a CACHEDIR.TAG"
 MAX_EXCLUDE_FILE = 16 << 20
+DAY_NS = 86_400 * 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class FileLimits:
+    """Regular files that are larger (bytes), or were last changed before a time (nanoseconds), are left out."""
+
+    largest: int | None = None
+    oldest_ns: int | None = None
+    days: int | None = None
+
+    def excludes(self, info: os.stat_result) -> bool:
+        """Whether this file is left out."""
+        if not stat.S_ISREG(info.st_mode):
+            return False
+        return (self.largest is not None and info.st_size > self.largest) or (
+            self.oldest_ns is not None and info.st_mtime_ns < self.oldest_ns
+        )
+
+    def described(self) -> list[str]:
+        """For the root, in words."""
+        size = [f"files larger than {self.largest} bytes"] if self.largest is not None else []
+        return [*size, *([f"files not changed for {self.days} days"] if self.days is not None else [])]
+
+
+def file_limits(largest: int | None, days: int | None, now_ns: int) -> FileLimits | None:
+    """The limits of one backup, None without any. Raises UsageFault for limits below zero."""
+    if largest is None and days is None:
+        return None
+    if min(largest or 0, days or 0) < 0:
+        raise UsageFault("A limit of size or age cannot be below zero.")
+    return FileLimits(largest, None if days is None else now_ns - days * DAY_NS, days)
 
 
 class Exclusions:
     """The patterns of one backup, compiled."""
 
-    def __init__(self, patterns: Sequence[str] = (), *, defaults: bool = True) -> None:
+    def __init__(
+        self,
+        patterns: Sequence[str] = (),
+        *,
+        defaults: bool = True,
+        cache_tags: bool | None = None,
+        limits: FileLimits | None = None,
+    ) -> None:
         self.defaults = defaults
+        self.cache_tags = defaults if cache_tags is None else cache_tags
+        self.limits = limits
         self._rules = [rule for rule in map(_compile, patterns) if rule is not None]
         self._names = [pattern for pattern in patterns if pattern.strip()]
         self._only_out = all(include for _, include in self._rules)
@@ -58,7 +102,9 @@ class Exclusions:
 
     def described(self) -> list[str]:
         """For the root: what was left out, in the user's words."""
-        return [*map(plain, self._names), *(DEFAULT_NAMES if self.defaults else ())]
+        defaults = [PSEUDO_NAME, SWAP_NAME] if self.defaults else []
+        tags = [TAG_LABEL] if self.cache_tags else []
+        return [*map(plain, self._names), *defaults, *tags, *(self.limits.described() if self.limits else ())]
 
 
 def _compile(pattern: str) -> tuple[str, bool] | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from blake3 import blake3
 
-from agents.engine.chunking import Chunker
+from agents.engine.chunking import Chunker, Filler
 from agents.engine.contents import MOST_HOLES, RangeReader, is_untouched, ranges
 from agents.engine.faults import Cancelled
 from agents.engine.pipeline import Pipeline
@@ -71,6 +71,14 @@ class LargeFileReader:
                 if not content.changed or final or content.part:
                     return content, before
 
+    def read_stream(self, fill: Filler, group: str, on_part: PartListener) -> LargeContent:
+        """Read what has no size and can be read once only, to its end. Whatever `fill` raises ends it."""
+        content, hasher = LargeContent(), _WholeHash()
+        self._cut(content, fill, group, hasher, on_part)
+        content.digest = hasher.digest()
+        self.bytes_read += content.size
+        return content
+
     def _read_once(self, descriptor: int, info: os.stat_result, group: str, on_part: PartListener) -> LargeContent:
         content = LargeContent()
         hasher = _WholeHash()
@@ -99,7 +107,12 @@ class LargeFileReader:
         on_part: PartListener,
     ) -> int:
         reader = RangeReader(descriptor, start, end)
-        for view in self._chunker.cut(reader.fill):
+        self._cut(content, reader.fill, group, hasher, on_part)
+        self.bytes_read += reader.position - start
+        return reader.position
+
+    def _cut(self, content: LargeContent, fill: Filler, group: str, hasher: _WholeHash, on_part: PartListener) -> None:
+        for view in self._chunker.cut(fill):
             if self._cancel.is_set():
                 raise Cancelled
             data = bytes(view)
@@ -107,8 +120,6 @@ class LargeFileReader:
             slot = Slot(length=len(data))
             self._pipeline.submit((data,), slot, group)
             self._append(content, slot, len(data), on_part)
-        self.bytes_read += reader.position - start
-        return reader.position
 
     def _hole(self, content: LargeContent, length: int, group: str, hasher: _WholeHash, on_part: PartListener) -> None:
         hasher.zeros(length)

@@ -201,8 +201,15 @@ class BackupOptions:
     """How to back up. Patterns are those of a .gitignore file, matched against the path without its leading slash."""
 
     exclude: Sequence[str] = ()
-    #: Pseudo file systems and directories that carry a CACHEDIR.TAG are left out.
+    #: Lines that take back in what `exclude` left out; the same patterns, without the exclamation mark.
+    include: Sequence[str] = ()
+    #: Pseudo file systems, swap files and, unless `cache_dir_tags` says otherwise, directories with a CACHEDIR.TAG are
+    #: left out.
     default_exclusions: bool = True
+    cache_dir_tags: bool | None = None
+    #: Larger files (bytes), and files that have not changed for longer (days), are left out.
+    max_file_size: int | None = None
+    max_file_age_days: int | None = None
     one_file_system: bool = False
     #: Do not trust the cache: read every file again.
     force_read: bool = False
@@ -212,6 +219,8 @@ class BackupOptions:
     #: Threads that hash, compress and seal; 0 chooses by the number of processors.
     workers: int = 0
     zstd_level: int = 3
+    #: A cache of its own for backups with other sources: "" is the machine's. Letters, digits and hyphens.
+    cache: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,7 @@ class Scanner:
         self._sources = frozenset(sources)
         self._ways = _ways_to(sources)
         self._exclusions = exclusions
+        self._limits = exclusions.limits
         self._on_fault = on_fault
         self._one_file_system = one_file_system
         self._closed_directories: frozenset[bytes] = frozenset()
@@ -94,7 +95,8 @@ class Scanner:
         finally:
             os.close(top)
         # The generator's frame is the hot loop of a backup without changes: everything it needs is at hand.
-        levels, lstat, has_patterns = self._levels, os.stat, self._exclusions.has_patterns
+        levels, lstat = self._levels, os.stat
+        has_rules = self._exclusions.has_patterns or self._limits is not None
         left_out, is_special = self._left_out, self._is_special
         while levels:
             level = levels[-1]
@@ -111,9 +113,9 @@ class Scanner:
                     continue
                 directory = info.st_mode & _TYPE == _DIRECTORY
                 if (
-                    (has_patterns or path in left_out)
+                    (has_rules or path in left_out)
                     and not level.bridge
-                    and self._is_left_out(path, directory)
+                    and self._is_left_out(path, directory, info)
                     and not is_special(path)
                 ):
                     continue
@@ -128,8 +130,10 @@ class Scanner:
         """Whether a source is here or below: then no exclusion applies to the path itself."""
         return path in self._sources or path in self._ways
 
-    def _is_left_out(self, path: bytes, directory: bool) -> bool:
-        return path in self._left_out or self._exclusions.excludes(path, directory=directory)
+    def _is_left_out(self, path: bytes, directory: bool, info: os.stat_result) -> bool:
+        if path in self._left_out or self._exclusions.excludes(path, directory=directory):
+            return True
+        return self._limits is not None and self._limits.excludes(info)
 
     def _descend(self, level: _Level, path: bytes, name: bytes, parent: int, info: os.stat_result) -> None:
         if path in self._sources:
@@ -166,7 +170,7 @@ class Scanner:
         names = sorted(map(os.fsencode, os.listdir(descriptor)))
         if len(path) + 256 > MAX_PATH and names:
             raise OSError(0, "its contents lie too deep to be saved")
-        if self._exclusions.defaults and TAG_NAME in names and _is_cache(descriptor):
+        if self._exclusions.cache_tags and TAG_NAME in names and _is_cache(descriptor):
             keep = self._ways.get(path, frozenset()) | {TAG_NAME}
             return [name for name in names if name in keep]
         return names

@@ -47,6 +47,10 @@ class Tally:
         if self._scanned >= LOT:
             self.tell()
 
+    def grown(self, size: int) -> None:
+        """A stream gave so many more bytes."""
+        self._progress.scanned(0, size)
+
     def file(self, state: FileState, count: int = 1) -> None:
         """So many files are dealt with."""
         if not self.repeating:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from agents.keys.vault_record import VaultRecord
     from agents.state import AgentHome, MachineState
+    from agents.transport.throttle import Throttle
     from protocol.wire import Event
 
 VERSIONS = [1]
@@ -57,13 +58,16 @@ def greet(
     home: AgentHome,
     on_notice: Callable[[Channel, Event], None] | None = None,
     on_broken: Callable[[Channel, AgentError], None] | None = None,
+    *,
+    throttle: Throttle | None = None,
+    on_request: Callable[[Channel, Event], None] | None = None,
 ) -> Greeted:
     """Connect as this machine and check who answers. Raises AgentError; nothing stays open then."""
     machine = home.machine()
     address = Address(machine.host, machine.port)
     secured = connect(address, enrolled_context(home))
     certificate_hash = hashlib.sha256(leaf_certificate(secured)).digest()
-    channel = Channel(secured, str(address), on_notice, on_broken)
+    channel = Channel(secured, str(address), on_notice, on_broken, throttle, on_request)
     try:
         welcome = say_hello(channel)
         record = check_welcome(welcome, machine)

@@ -16,12 +16,16 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agents.errors import AgentError, Disconnected, Refused
 from agents.transport.faults import failure, network_fault
 from protocol.wire import NEED_DATA, Buffer, Connection, Event, Phase, Role, Unsupported, limits, messages
+from protocol.wire.codec import Manner, kind_of
 from protocol.wire.errors import FailureCode, LocalProtocolError, ProtocolError
+
+if TYPE_CHECKING:
+    from agents.transport.throttle import Throttle
 
 JOIN_BELOW = 4096
 """Pieces smaller than this are joined before they are sent: one TLS record instead of several."""
@@ -48,8 +52,9 @@ class _Waiting:
 class Channel:
     """One live connection. It is born connected, and once broken it stays broken.
 
-    `on_notice` gets what nobody asked for (STORED); `on_broken` is told once why it ended. Both are called by the
-    channel's own thread and must not block.
+    `on_notice` gets what nobody asked for (STORED), `on_request` what the gateway asks (to be answered with `respond`);
+    `on_broken` is told once why it ended. All are called by the channel's own thread and must not block. `throttle`
+    says how fast it may send.
     """
 
     def __init__(
@@ -58,9 +63,13 @@ class Channel:
         where: str,
         on_notice: Callable[[Channel, Event], None] | None = None,
         on_broken: Callable[[Channel, AgentError], None] | None = None,
+        throttle: Throttle | None = None,
+        on_request: Callable[[Channel, Event], None] | None = None,
     ) -> None:
         self.where = where
         self._socket = secured
+        self._throttle = throttle
+        self._on_request = on_request
         self._on_notice = on_notice
         self._on_broken = on_broken
         self._connection = Connection(Role.AGENT)
@@ -75,6 +84,7 @@ class Channel:
         now = time.monotonic()
         self._heard = self._sent = self._moved = self._useful = now
         self._pongs = 0
+        self._refused_length = 0
         self._thread = threading.Thread(target=self._run, name="strongroom-io", daemon=True)
         self._thread.start()
 
@@ -105,6 +115,13 @@ class Channel:
             if self._fault is not None:
                 raise self._fault
             self._enqueue(message, 0, payload)
+        self._wake()
+
+    def respond(self, message: messages.Message, request: int) -> None:
+        """Answer what the gateway asked under this request id. A connection that broke meanwhile needs no answer."""
+        with self._lock:
+            if self._fault is None:
+                self._enqueue(message, request, b"")
         self._wake()
 
     def _enqueue(self, message: messages.Message, request: int, payload: Buffer) -> None:
@@ -165,7 +182,9 @@ class Channel:
                     return fault
                 events = selectors.EVENT_READ | (selectors.EVENT_WRITE if blocked else 0)
                 selector.modify(self._socket, events)
-                selector.select(self._patience(more=more_to_hear or (bool(self._outgoing) and not blocked)))
+                held_back = self._throttle.wait() if self._throttle is not None and self._outgoing else 0.0
+                more = more_to_hear or (bool(self._outgoing) and not blocked and not held_back)
+                selector.select(self._patience(more=more, held_back=held_back))
                 self._drain_ear()
 
     def _finished(self) -> AgentError | None:
@@ -200,8 +219,8 @@ class Channel:
             self._enqueue(messages.Ping(), number, b"")
             self._sent = now
 
-    def _patience(self, more: bool) -> float:
-        return 0.0 if more else limits.KEEP_ALIVE / 4
+    def _patience(self, *, more: bool, held_back: float) -> float:
+        return 0.0 if more else min(held_back or limits.KEEP_ALIVE, limits.KEEP_ALIVE / 4)
 
     def _drain_ear(self) -> None:
         try:
@@ -257,7 +276,7 @@ class Channel:
         elif isinstance(message, messages.Goodbye):
             raise Disconnected(f"The gateway at {self.where} closed the connection.", "Try again later.")
         elif event.request:
-            self._answer(event)
+            self._answered_or_asked(event)
         elif isinstance(message, messages.Failure):
             raise failure(message)
         elif self._on_notice is not None:
@@ -275,6 +294,16 @@ class Channel:
         if waiting is not None and waiting.on_part is not None:
             waiting.on_part(event)
 
+    def _answered_or_asked(self, event: Event) -> None:
+        """Ids of both sides' requests are their own: the kind of message tells an answer from a question."""
+        if kind_of(event.message).manner is not Manner.REQUEST:
+            self._answer(event)
+        elif self._on_request is not None:
+            self._on_request(self, event)
+        else:
+            said = messages.Failure(code=FailureCode.UNSUPPORTED, message="This connection takes no requests.")
+            self.respond(said, event.request)
+
     def _answer(self, event: Event) -> None:
         with self._lock:
             waiting = self._waiting.pop(event.request, None)
@@ -289,20 +318,41 @@ class Channel:
         """Send what is queued, a turn's worth at most. Returns whether the socket takes no more at the moment."""
         budget = TURN
         while budget > 0:
+            most = self._allowed()
+            if most == 0:
+                return False
             with self._lock:
                 piece = self._next_piece()
             if piece is None:
                 return False
+            if len(piece) > most:
+                self._put_back(piece[most:])
+                piece = piece[:most]
             try:
                 sent = self._socket.send(piece)
             except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
+                self._refused_length = len(piece)
                 self._put_back(piece)
                 return True
+            self._refused_length = 0
             self._sent = self._moved = time.monotonic()
             budget -= sent
+            if self._throttle is not None:
+                self._throttle.spent(sent)
             if sent < len(piece):
                 self._put_back(piece[sent:])
         return False
+
+    def _allowed(self) -> int:
+        """The most bytes that may be sent in one piece now."""
+        if self._throttle is None:
+            return TURN
+        self._throttle.look(self._socket)
+        most = self._throttle.piece()
+        if most == 0:
+            self._moved = time.monotonic()  # it is us who wait, not the gateway
+            return 0
+        return max(most, self._refused_length)  # OpenSSL takes back no byte of what it was offered before
 
     def _next_piece(self) -> memoryview | None:
         if not self._outgoing:

@@ -71,6 +71,7 @@ class Line:
         self._fault: AgentError | None = None
         self._put_off: Temporary | None = None
         self._done = False
+        self.retries = 0
         self._keeper: threading.Thread | None = None
 
     # --- for any thread --------------------------------------------------------------------------
@@ -259,6 +260,7 @@ class Line:
         seconds = self._patience.wait(getattr(fault, "retry_after", None))
         if seconds is None:
             raise fault
+        self.retries += 1
         if seconds:
             self._tell(f"{fault.what} Trying again in {seconds:.0f} s.")
         with self._changed:

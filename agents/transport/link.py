@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from agents.state import AgentHome
     from agents.transport.greeting import Greeted
     from agents.transport.line import Tell
+    from agents.transport.throttle import Throttle
     from protocol.wire import Event
 
 BEGIN = 30.0
@@ -40,13 +41,25 @@ class _Put:
 
 
 class GatewayLink:
-    """`agents.engine.link.BackupLink` over the transport. Errors are `agents.errors`, each with its exit code."""
+    """`agents.engine.link.BackupLink` over the transport. Errors are `agents.errors`, each with its exit code.
+
+    `throttle` holds back what is sent; `job` (16 bytes) and `policy` say on whose behalf the backup is made.
+    """
 
     def __init__(
-        self, home: AgentHome, retry_for: float = DEFAULT_RETRY_FOR, tell: Tell = lambda sentence: None
+        self,
+        home: AgentHome,
+        retry_for: float = DEFAULT_RETRY_FOR,
+        tell: Tell = lambda sentence: None,
+        *,
+        throttle: Throttle | None = None,
+        job: bytes = b"",
+        policy: str = "",
     ) -> None:
+        self._job = job
+        self._policy = policy
         self._line = Line(
-            dial=functools.partial(greet, home),
+            dial=functools.partial(greet, home, throttle=throttle),
             patience=Patience(retry_for),
             prepare=self._begin_on,
             on_notice=self._noticed,
@@ -69,6 +82,11 @@ class GatewayLink:
         return self._line.open()
 
     @property
+    def retries(self) -> int:
+        """How often a broken or refused connection was tried again."""
+        return self._line.retries
+
+    @property
     def generation(self) -> int:
         """The catalogue generation of the newest BEGUN."""
         return self._begun.generation if self._begun is not None else 0
@@ -78,7 +96,9 @@ class GatewayLink:
     def begin(self, generation: int, head: bytes, head_sequence: int) -> Begun:
         """Begin (or take up again) this machine's session."""
         with self._line.lock:
-            self._begin = messages.Begin(generation=generation, head=head, head_sequence=head_sequence)
+            self._begin = messages.Begin(
+                generation=generation, head=head, head_sequence=head_sequence, job=self._job, policy=self._policy
+            )
         greeted = self._line.open()
         try:
             self._begin_on(greeted)

@@ -75,7 +75,7 @@ def test_hook_that_cannot_be_started_is_named(tmp_path: Path):
 def test_slow_hook_is_ended_with_everything_that_it_started(tmp_path: Path):
     slow = script(tmp_path, f"sleep 300 & echo $! > {tmp_path}/pid; echo waiting; sleep 300")
     began = time.monotonic()
-    with pytest.raises(hooks.HookFailed, match="took longer than 0.5 s") as caught:
+    with pytest.raises(hooks.HookFailed, match=r"took longer than 0\.5 s") as caught:
         hooks.run(hook(slow, timeout=0.5), "slow", {})
     assert time.monotonic() - began < 60
     assert caught.value.tail == "waiting"

@@ -18,6 +18,7 @@ from agents.engine.backing_up import back_up
 from agents.engine.link import Author, BackupOptions, BackupResult
 from agents.engine.paths import path_key
 from agents.engine.sealing import ChunkOpener, open_root
+from agents.engine.streaming import Stream
 from agents.keys.rsa import PrivateKey, load_private
 from protocol.stored.manifests import Entry, EntryType, decode_segment
 from protocol.stored.roots import RootBody
@@ -125,7 +126,12 @@ class Machine:
         return self.link
 
     def back_up(
-        self, *paths: Path | bytes, connect: bool = True, cancel: threading.Event | None = None, **options: object
+        self,
+        *paths: Path | bytes,
+        connect: bool = True,
+        cancel: threading.Event | None = None,
+        stream: Stream | None = None,
+        **options: object,
     ) -> BackupResult:
         """Back up over a fresh link; every answer of the engine is checked against the store."""
         if connect:
@@ -139,6 +145,7 @@ class Machine:
             BackupOptions(**options),
             self.progress,
             cancel,
+            stream,
         )
         assert result.bytes_sent == self.link.bytes_put == self.progress.bytes_sent
         assert result.errors == len(self.progress.errors)

@@ -752,3 +752,54 @@ def test_server_that_acknowledges_another_snapshot_is_refused(tmp_path, machine)
         machine.back_up(tree, connect=False)
     assert machine.home.last_statement() is None
     assert machine.home.pending_statement() is not None
+
+
+def test_large_and_old_files_are_left_out_and_links_and_directories_are_not(tmp_path, machine):
+    tree = tmp_path / "tree"
+    (tree / "below").mkdir(parents=True)
+    for name, size, days in (
+        ("small", 10, 0),
+        ("exact", 1000, 0),
+        ("large", 1001, 0),
+        ("old", 10, 31),
+        ("aged", 10, 29),
+    ):
+        (tree / name).write_bytes(b"x" * size)
+        when = time.time() - days * 86_400
+        os.utime(tree / name, (when, when))
+    (tree / "link").symlink_to("large")
+    os.utime(tree / "below", (1, 1))
+    machine.back_up(tree, max_file_size=1000, max_file_age_days=30)
+    machine.opened().assert_equals(tree, without=[tree / "large", tree / "old"])
+    assert machine.opened().root.exclusions[-2:] == ["files larger than 1000 bytes", "files not changed for 30 days"]
+
+
+def test_named_file_is_saved_however_large(tmp_path, machine):
+    (tmp_path / "large").write_bytes(b"x" * 5000)
+    machine.back_up(tmp_path / "large", max_file_size=10)
+    assert machine.opened().content(tmp_path / "large") == b"x" * 5000
+
+
+def test_includes_take_back_in_what_exclusions_left_out(tmp_path, machine):
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for name in ("a.log", "b.log", "keep.log"):
+        (tree / name).write_bytes(b"x")
+    machine.back_up(tree, exclude=["*.log"], include=["keep.log"])
+    machine.opened().assert_equals(tree, without=[tree / "a.log", tree / "b.log"])
+
+
+def test_cache_directories_and_other_default_exclusions_are_chosen_apart(tmp_path, machine):
+    tagged = tmp_path / "tree" / "cache"
+    tagged.mkdir(parents=True)
+    (tagged / "CACHEDIR.TAG").write_bytes(b"Signature: 8a477f597d28d172789f06886806bc55\n")
+    (tagged / "content").write_bytes(b"x")
+    machine.back_up(tmp_path / "tree", cache_dir_tags=False)
+    machine.opened().assert_equals(tmp_path / "tree")
+    machine.back_up(tmp_path / "tree", default_exclusions=False, cache_dir_tags=True)
+    machine.opened().assert_equals(tmp_path / "tree", without=[tagged / "content"])
+
+
+def test_limits_below_zero_are_refused(tmp_path, machine):
+    with pytest.raises(UsageFault, match="below zero"):
+        machine.back_up(tmp_path, max_file_size=-1)
