@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from django.contrib import messages
 from django.contrib.admin import ShowFacets
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponseRedirect
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.paginator import InfinitePaginator as UnfoldPaginator
@@ -142,6 +143,27 @@ class TenantModelAdmin(StrongroomModelAdmin):
         actor = actor_of(request)
         everything = actor is not None and actor.tenant is None
         return [item for item in super().get_list_filter(request) if everything or item != TENANT_FILTER]
+
+
+class RefusalsAsMessages:
+    """For pages whose services refuse with a sentence: it is shown above the same page, and nothing was changed."""
+
+    refusals: tuple[type[Exception], ...] = ()
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Django's page; its transaction is undone when the service refuses."""
+        return self._answer(super().changeform_view, request, *args, **kwargs)  # type: ignore[misc]
+
+    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """The same for deletions."""
+        return self._answer(super().delete_view, request, *args, **kwargs)  # type: ignore[misc]
+
+    def _answer(self, view: Any, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return view(request, *args, **kwargs)
+        except self.refusals as refusal:
+            messages.error(request, str(refusal))
+            return HttpResponseRedirect(request.get_full_path())
 
 
 class PlatformModelAdmin(StrongroomModelAdmin):

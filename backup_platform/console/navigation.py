@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.http import HttpRequest
 
 from backup_platform.console.site import actor_of
-from backup_platform.tenants.access import RULES, may
+from backup_platform.tenants.access import RULES, Action, may
 from backup_platform.tenants.queries import memberships_of
 
 
@@ -36,16 +36,13 @@ def scope_badge(request: HttpRequest) -> list[str] | None:
     return [actor.tenant.name, "warning" if actor.is_platform_staff else "success"]
 
 
-def _viewer_of(label: str) -> Callable[[HttpRequest], bool]:
-    def may_view(request: HttpRequest) -> bool:
-        return may(actor_of(request), "view", label)
-
-    return may_view
-
-
 def __getattr__(name: str) -> Any:
-    """`may_view_<app>_<model>` for every model of the role table."""
+    """`may_<action>_<app>_<model>` for every rule."""
     for label, action in RULES:
-        if action == "view" and name == f"may_view_{label.lower().replace('.', '_')}":
-            return _viewer_of(label)
+        if name == f"may_{action}_{label.lower().replace('.', '_')}":
+            return partial(_allows, label, action)
     raise AttributeError(name)
+
+
+def _allows(label: str, action: Action, request: HttpRequest) -> bool:
+    return may(actor_of(request), action, label)

@@ -5,16 +5,34 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.auth.views import PasswordChangeView
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 from django.urls import reverse
 from unfold.sites import UnfoldAdminSite
 
 from backup_platform.tenants.access import Actor
+from backup_platform.tenants.models import Tenant
 
 
 def actor_of(request: HttpRequest) -> Actor | None:
     """The actor that the tenant middleware found."""
     return getattr(request, "actor", None)
+
+
+def asking(request: HttpRequest) -> Actor:
+    """The actor of a page that only signed-in people reach. Raises `PermissionDenied` where there is none."""
+    actor = actor_of(request)
+    if actor is None:
+        raise PermissionDenied
+    return actor
+
+
+def asking_in(request: HttpRequest) -> Tenant:
+    """The one tenant that the page is about. Raises `PermissionDenied` where the actor sees all of them."""
+    tenant = asking(request).tenant
+    if tenant is None:
+        raise PermissionDenied("Choose a tenant first.")
+    return tenant
 
 
 class StrongroomSite(UnfoldAdminSite):

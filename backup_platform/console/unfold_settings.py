@@ -23,9 +23,9 @@ PRIMARY = {
 }
 
 
-def _item(title: str, icon: str, model: str, *, platform: bool = False) -> dict[str, Any]:
+def _item(title: str, icon: str, model: str, *, action: str = "view", platform: bool = False) -> dict[str, Any]:
     app, name = model.lower().split(".")
-    permission = "platform_only" if platform else f"may_view_{app}_{name}"
+    permission = "platform_only" if platform else f"may_{action}_{app}_{name}"
     return {
         "title": title,
         "icon": icon,
@@ -70,7 +70,9 @@ NAVIGATION = [
         "separator": True,
         "items": [
             _item("Members", "group", "tenants.Member"),
+            _item("Roles", "badge", "tenants.CustomRole"),
             _item("Audit", "receipt_long", "audit.Entry"),
+            _item("Settings", "settings", "tenants.Tenant", action="change"),
         ],
     },
     {

@@ -7,6 +7,7 @@ from django.db import IntegrityError, transaction
 
 from backup_platform.audit.services import record as record_audit
 
+from .access import Actor, check
 from .errors import TenantRefused
 from .models import Member, Role, Tenant, User
 from .scope import tenant_scope, without_tenant_scope
@@ -45,3 +46,19 @@ def remove_member(member: Member, *, actor: str) -> None:
         name = member.user.get_username()
         member.delete()
         record_audit("member.removed", actor=actor, object=f"user:{member.user_id}", tenant=member.tenant_id, name=name)
+
+
+def set_requires_totp(by: Actor, tenant: Tenant, *, wanted: bool) -> None:
+    """Ask a second factor of a tenant's members, or no longer; audited. Raises `Forbidden`, `OutOfReach`."""
+    with tenant_scope(tenant), transaction.atomic():
+        check(by, "tenant.manage", tenant)
+        before = Tenant.objects.select_for_update().values_list("requires_totp", flat=True).get(pk=tenant.pk)
+        Tenant.objects.filter(pk=tenant.pk).update(requires_totp=wanted)
+        record_audit(
+            "tenant.changed",
+            actor=by.name,
+            object=f"tenant:{tenant.pk}",
+            tenant=tenant,
+            before={"requires_totp": before},
+            after={"requires_totp": wanted},
+        )

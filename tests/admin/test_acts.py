@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.urls import reverse
 
 from backup_platform.audit.models import Entry
 from backup_platform.fleet.models import EnrollmentToken, Machine, MachineState
-from backup_platform.tenants.models import Member, Role, Tenant, User
+from backup_platform.tenants.models import CustomRole, Member, Role, Tenant, User
 from backup_platform.tenants.scope import tenant_scope, without_tenant_scope
 
 
@@ -72,17 +74,55 @@ def test_withdrawing_an_enrolment_empties_its_blob(member, worlds):
 
 def test_a_tenants_admin_sets_roles_of_their_own_members_only(member, worlds):
     ours, theirs = worlds
-    assert member.get(reverse("admin:tenants_member_add")).status_code == 403
-    own = reverse("admin:tenants_member_change", args=[ours.member.pk])
+    with without_tenant_scope("test data"):
+        other = Member.objects.create(user=User.objects.create_user("other"), tenant=ours.tenant, role=Role.OPERATOR)
+    own = reverse("admin:tenants_member_change", args=[other.pk])
     foreign = reverse("admin:tenants_member_change", args=[theirs.member.pk])
-    smuggled = {"role": Role.VIEWER, "tenant": str(theirs.tenant.pk), "user": "1"}
+    smuggled = {"place": Role.VIEWER, "tenant": str(theirs.tenant.pk), "user": "1"}
     assert member.post(foreign, smuggled).status_code == 302
     assert member.post(own, smuggled).status_code == 302
     with without_tenant_scope("test"):
-        assert Member.objects.get(pk=ours.member.pk).role == Role.VIEWER
-        assert Member.objects.get(pk=ours.member.pk).tenant_id == ours.tenant.pk
+        assert Member.objects.get(pk=other.pk).role == Role.VIEWER
+        assert Member.objects.get(pk=other.pk).tenant_id == ours.tenant.pk
         assert Member.objects.get(pk=theirs.member.pk).role == Role.ADMIN
     assert verbs(ours.tenant)[-1] == "member.set"
+
+
+def test_a_tenants_admin_adds_a_person_and_sees_the_password_once(member, worlds):
+    address = reverse("admin:tenants_member_add")
+    page = member.post(address, {"username": "dora.ours", "email": "d@example.org", "place": Role.VIEWER})
+    assert page.status_code == 200
+    password = re.search(r"sr-secret\">([a-z0-9-]+)<", page.content.decode()).group(1)
+    assert User.objects.get(username="dora.ours").check_password(password)
+    assert password not in member.get(reverse("admin:tenants_member_changelist")).content.decode()
+    again = member.post(address, {"username": "dora.ours", "place": Role.VIEWER}, follow=True)
+    assert "is taken" in again.content.decode()
+
+
+def test_what_a_service_refuses_is_a_sentence_on_the_page(member, worlds):
+    ours, _ = worlds
+    own = reverse("admin:tenants_member_change", args=[ours.member.pk])
+    assert "without an administrator" in member.post(own, {"place": Role.VIEWER}, follow=True).content.decode()
+    gone = reverse("admin:tenants_member_delete", args=[ours.member.pk])
+    assert "without an administrator" in member.post(gone, {"post": "yes"}, follow=True).content.decode()
+    with tenant_scope(ours.tenant):
+        assert Member.objects.get().role == Role.ADMIN
+
+
+def test_a_custom_role_is_made_of_checkboxes_and_given(member, worlds):
+    ours, _ = worlds
+    add = reverse("admin:tenants_customrole_add")
+    page = member.get(add).content.decode()
+    assert "Run backups now, cancel, retry, pause machines" in page
+    assert member.post(add, {"name": "Night", "rights": ["jobs.view", "jobs.run"]}).status_code == 302
+    with tenant_scope(ours.tenant):
+        role = CustomRole.objects.get()
+        other = Member.objects.create(user=User.objects.create_user("other"), tenant=ours.tenant)
+    assert (role.tenant_id, role.permissions) == (ours.tenant.pk, ["jobs.run", "jobs.view"])
+    member.post(reverse("admin:tenants_member_change", args=[other.pk]), {"place": str(role.pk)})
+    with tenant_scope(ours.tenant):
+        assert Member.objects.get(pk=other.pk).custom_role == role
+    assert verbs(ours.tenant)[-2:] == ["role.created", "member.set"]
 
 
 def test_the_platform_makes_tenants_members_and_users_with_an_audit(boss, worlds):
@@ -93,7 +133,7 @@ def test_the_platform_makes_tenants_members_and_users_with_an_audit(boss, worlds
     password = {"password1": "a long new password", "password2": "a long new password", "usable_password": "true"}
     boss.post(reverse("admin:tenants_user_add"), {"username": "new", **password})
     user = User.objects.get(username="new")
-    boss.post(reverse("admin:tenants_member_add"), {"user": user.pk, "tenant": str(tenant.pk), "role": Role.VIEWER})
+    boss.post(reverse("admin:tenants_member_add"), {"user": user.pk, "tenant": str(tenant.pk), "place": Role.VIEWER})
     with tenant_scope(tenant):
         member = Member.objects.get(user=user)
     boss.post(reverse("admin:tenants_member_delete", args=[member.pk]), {"post": "yes"})

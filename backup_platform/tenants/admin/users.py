@@ -1,4 +1,4 @@
-"""Tenants, users and members."""
+"""Pages of the people who may sign in, for the platform's own staff."""
 
 from __future__ import annotations
 
@@ -10,82 +10,15 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 
 from backup_platform.audit.services import record as record_audit
 from backup_platform.console import showing
-from backup_platform.console.model_admin import TENANT_FILTER, PlatformModelAdmin, TenantModelAdmin
-from backup_platform.tenants.models import Member, Role, Tenant, User
-from backup_platform.tenants.services import add_member, create_tenant, remove_member
+from backup_platform.console.model_admin import PlatformModelAdmin
+from backup_platform.tenants.models import User
 
 HTTP_FOUND = 302
-ROLE_COLOURS = {
-    Role.ADMIN.label: "danger",
-    Role.OPERATOR.label: "warning",
-    Role.RESTORE_OPERATOR.label: "warning",
-    Role.AUDITOR.label: "info",
-    Role.VIEWER.label: "default",
-}
 
 
 def person(request):
     """How the audit names whoever is signed in."""
     return f"user {request.user.get_username()}"
-
-
-@admin.register(Tenant)
-class TenantAdmin(TenantModelAdmin):
-    """Tenants: made and seen by platform staff. Deleting one is a procedure, not a button."""
-
-    allowed = frozenset({"view", "add"})
-    list_display = ["name", "id_shown", "created_shown"]
-    search_fields = ["name"]
-    fields = ["name"]
-
-    def save_model(self, request, obj, form, change):
-        """Make it by the service, so that it is audited as everywhere."""
-        obj.pk = create_tenant(obj.name, actor=person(request)).pk
-
-    @display(description="Id")
-    def id_shown(self, tenant):
-        return showing.code(tenant.pk.hex, 12)
-
-    @display(description="Made", ordering="created_at")
-    def created_shown(self, tenant):
-        return showing.moment(tenant.created_at)
-
-
-@admin.register(Member)
-class MemberAdmin(TenantModelAdmin):
-    """Who belongs to a tenant. Platform staff add people; a tenant's admin sets roles and removes."""
-
-    allowed = frozenset({"view", "add", "change", "delete"})
-    list_display = ["user_shown", "tenant", "role_shown", "created_shown"]
-    list_filter = ["role", TENANT_FILTER]
-    search_fields = ["user__username", "user__email"]
-    list_select_related = ["user", "tenant"]
-    fields = ["user", "tenant", "role"]
-    raw_id_fields = ["user"]
-
-    def get_readonly_fields(self, request, obj=None):
-        """A place belongs to one person and one tenant for good; only its role changes."""
-        return ["user", "tenant"] if obj else []
-
-    def save_model(self, request, obj, form, change):
-        """Set it by the service, so that it is audited as everywhere."""
-        obj.pk = add_member(obj.tenant, obj.user, Role(obj.role), actor=person(request)).pk
-
-    def delete_model(self, request, obj):
-        """Remove it by the service, for the same reason."""
-        remove_member(obj, actor=person(request))
-
-    @display(description="User", ordering="user__username")
-    def user_shown(self, member):
-        return member.user.get_username()
-
-    @display(description="Role", ordering="role", label=ROLE_COLOURS)
-    def role_shown(self, member):
-        return member.get_role_display()
-
-    @display(description="Since", ordering="created_at")
-    def created_shown(self, member):
-        return showing.moment(member.created_at)
 
 
 @admin.register(User)
