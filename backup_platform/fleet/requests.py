@@ -48,6 +48,11 @@ def check_request(csr: bytes, reading_key: bytes) -> EnrollmentRequest:
     return EnrollmentRequest(identity, spki, reading_key)
 
 
+def identity_of_request(csr: bytes) -> RSAPublicKey:
+    """The key of a certificate request, proved to be the sender's. Raises `CsrRefused` naming the fault."""
+    return _identity_of(csr)
+
+
 def _identity_of(csr: bytes) -> RSAPublicKey:
     if len(csr) > MAX_CSR:
         raise CsrRefused(f"The certificate request is over {MAX_CSR} bytes.")
