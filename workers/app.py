@@ -28,15 +28,24 @@ app.conf.imports = ("workers.tasks",)
 app.conf.result_expires = None  # there are no results, so beat needs no tick that cleans them up
 
 
+TICKS = {
+    "strongroom.sweep": (15, "control"),
+    "strongroom.canary": (10, "control"),
+    "strongroom.schedule": (15, "control"),
+    "strongroom.deliver": (10, "notify"),
+    "strongroom.daily": (24 * 3600, "control"),
+}
+"""Each tick's seconds and queue."""
+
+
 def _timetable() -> dict[str, dict[str, object]]:
     """The whole timetable: fixed ticks in UTC. What is due when is decided from rows, never here.
 
     A tick that could not be taken in time is dropped (`expire_seconds`): the next one does its work.
     """
-    ticks = {"strongroom.sweep": 15, "strongroom.canary": 10, "strongroom.daily": 24 * 3600}
     return {
-        name: {"task": name, "schedule": float(seconds), "options": {"queue": "control", "expire_seconds": 2 * seconds}}
-        for name, seconds in ticks.items()
+        name: {"task": name, "schedule": float(seconds), "options": {"queue": queue, "expire_seconds": 2 * seconds}}
+        for name, (seconds, queue) in TICKS.items()
     }
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from django.utils import timezone
+
 from backup_platform.catalog import jobs as catalog
 from backup_platform.jobs import housekeeping
 from backup_platform.jobs.liveness import beat
 from backup_platform.jobs.running import run_job
+from backup_platform.jobs.ticks import run_alone
 from workers.app import app
 
 
@@ -27,6 +30,20 @@ def complete_snapshot(job_id: str) -> None:
 @app.task(name="strongroom.sweep")
 def sweep() -> None:
     housekeeping.sweep_now()
+
+
+@app.task(name="strongroom.schedule")
+def schedule() -> None:
+    from backup_platform.policies.ticking import tick
+
+    run_alone("schedule", lambda: tick(timezone.now()))
+
+
+@app.task(name="strongroom.deliver")
+def deliver() -> None:
+    from backup_platform.notifications.delivery import deliver_due
+
+    run_alone("deliver", deliver_due)
 
 
 @app.task(name="strongroom.daily")
