@@ -8,6 +8,7 @@ from typing import Any
 
 from backup_platform.console.unfold_settings import UNFOLD  # noqa: F401 - a setting
 from backup_platform.settings.celery import *
+from backup_platform.settings.email import *
 from backup_platform.settings.environment import (
     broker_from_redis_url,
     connection_patience,

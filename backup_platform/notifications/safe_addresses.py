@@ -1,0 +1,92 @@
+"""Which addresses a message may be sent to. A webhook's address comes from a tenant: it must not lead into the house.
+
+Refused is everything that is not a public unicast address: loopback, private, link-local, shared (100.64/10),
+unspecified, multicast, reserved, addresses that carry another address inside (mapped, 6to4, Teredo, NAT64), and the
+services that clouds run for their own machines. The operator may name networks inside the house that may be reached;
+the clouds' services stay closed even then, since they hand out keys to whoever asks.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+METADATA = frozenset(
+    ipaddress.ip_address(text)
+    for text in ("169.254.169.254", "169.254.170.2", "100.100.100.200", "168.63.129.16", "192.0.0.192",
+                 "fd00:ec2::254", "fe80::a9fe:a9fe")
+)  # fmt: skip
+CARRIERS = tuple(
+    ipaddress.ip_network(text)
+    for text in ("2002::/16", "2001::/32", "64:ff9b::/96", "64:ff9b:1::/48", "::/96", "::ffff:0:0:0/96")
+)
+"""IPv6 networks whose addresses lead to an IPv4 address that this list cannot see."""
+
+
+class AddressRefused(ValueError):
+    """A host that messages may not be sent to; the text says why, and names no address of the inside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A host's checked address: the one to connect to. `inside`: it is in a network that the operator allowed."""
+
+    host: str
+    address: Address
+    inside: bool
+
+
+def networks(texts: Iterable[str]) -> list[Network]:
+    """The operator's networks. Raises ValueError for one that is none."""
+    return [ipaddress.ip_network(text, strict=False) for text in texts]
+
+
+def check_address(address: Address, allowed: Iterable[Network]) -> bool:
+    """Whether the address is inside an allowed network (True) or public (False). Raises AddressRefused otherwise."""
+    address = _plain(address)
+    if address in METADATA:
+        raise AddressRefused("It leads to a cloud's service for its own machines, which is never allowed.")
+    if any(address in network for network in allowed if network.version == address.version):
+        return True
+    if not is_public(address):
+        raise AddressRefused(
+            "It leads to an address inside the house (private, loopback or reserved). Use a public address, or ask the"
+            " operator to allow that network (STRONGROOM_WEBHOOK_NETWORKS)."
+        )
+    return False
+
+
+def is_public(address: Address) -> bool:
+    """Whether an address is a public unicast address that stands for itself."""
+    if isinstance(address, ipaddress.IPv6Address) and any(address in carrier for carrier in CARRIERS):
+        return False
+    special = address.is_multicast or address.is_reserved or address.is_unspecified or address.is_link_local
+    return address.is_global and not special
+
+
+def resolve(host: str, port: int, allowed: Iterable[Network]) -> Resolved:
+    """Look a host up once, and check every address that it has; one bad one spoils it. Raises AddressRefused.
+
+    Whoever connects uses the answer and never the name again: a second look-up could say something else.
+    """
+    allowed = list(allowed)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    except (OSError, UnicodeError):
+        raise AddressRefused("Its host name cannot be found.") from None
+    addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+    if not addresses:
+        raise AddressRefused("Its host name has no address.")
+    inside = [check_address(address, allowed) for address in addresses]
+    return Resolved(host, _plain(addresses[0]), inside[0])
+
+
+def _plain(address: Address) -> Address:
+    """An IPv4 address in IPv6's clothes is judged as what it is."""
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
