@@ -127,6 +127,14 @@ def effective_in_bulk(
     yield from _applications(found, light, layers)
 
 
+def applying_policies(machine: Machine) -> list[Application]:
+    """Every policy that applies to a machine, by name; three queries."""
+    with without_tenant_scope(WHY):
+        policies = list(Policy.objects.filter(tenant_id=machine.tenant_id).order_by("name", "pk"))
+    layers = _Layers(machine.tenant_id, [policy.pk for policy in policies])
+    return [one for one in _applications(policies, [machine], layers) if one.applies]
+
+
 class _Layers:
     """A tenant's assignments and memberships, read once."""
 
