@@ -103,8 +103,10 @@ def _read_through(file: BinaryIO, expected: Expected) -> _Pass:
     try:
         whole.update(_read(file, 0, PACK_HEADER_SIZE))
         end = PACK_HEADER_SIZE
+        longest = RECORD_HEADER_SIZE + max((entry.length for entry in entries), default=0)
+        room = memoryview(bytearray(min(longest, size)))
         for entry in entries:
-            data = _read(file, end, RECORD_HEADER_SIZE + entry.length)
+            data = _read_into(file, end, room[: RECORD_HEADER_SIZE + entry.length])
             whole.update(data)
             if not _agrees(data, entry):
                 return _Pass(size, fault="A record does not match its digest.")
@@ -123,9 +125,9 @@ def _index(file: BinaryIO, size: int, expected: Expected) -> list[IndexEntry]:
     return read_index(lambda offset, length: _read(file, offset, length), size)
 
 
-def _agrees(data: bytes, entry: IndexEntry) -> bool:
+def _agrees(data: memoryview, entry: IndexEntry) -> bool:
     try:
-        header = decode_record_header(data[:RECORD_HEADER_SIZE])
+        header = decode_record_header(bytes(data[:RECORD_HEADER_SIZE]))
     except FormatError:
         return False
     same = (header.kind, header.id, header.length, header.digest) == (entry.kind, entry.id, entry.length, entry.digest)
@@ -156,6 +158,17 @@ def _read(file: BinaryIO, offset: int, length: int) -> bytes:
     try:
         file.seek(offset)
         return file.read(length)
+    except OSError as fault:
+        if is_of_the_medium(fault):
+            raise
+        raise RecordUnavailable(f"A pack cannot be read just now ({type(fault).__name__}).") from fault
+
+
+def _read_into(file: BinaryIO, offset: int, room: memoryview) -> memoryview:
+    """As `_read`, into memory that is used again: new pages for each record cost as much as reading it."""
+    try:
+        file.seek(offset)
+        return room[: file.readinto(room)]  # type: ignore[attr-defined]
     except OSError as fault:
         if is_of_the_medium(fault):
             raise

@@ -1,18 +1,22 @@
 """Threads of the gateway's own for everything that blocks: the event loop only moves bytes.
 
-Django's default would put every database call on one thread, and leave connections behind in others; here each
-call is wrapped in `close_old_connections`, and the threads are few and ours.
+Django's default would put every database call on one thread, and leave connections behind in others. Here the threads
+are few and ours, and each keeps its connection while calls follow each other: to give it back and to have the next one
+tested costs more than most queries. After a pause or a fault it goes back to the pool, which tests what it gives out.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 from uuid import UUID
 
-from django.db import close_old_connections
+from django.db import DEFAULT_DB_ALIAS, close_old_connections, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from backup_platform.gateway.limits import GatewayLimits
 from backup_platform.tenants.scope import tenant_scope
@@ -24,9 +28,10 @@ class Pools:
     """Disk, database and restore reads apart, so that a slow one of them does not hold up the others."""
 
     def __init__(self, limits: GatewayLimits) -> None:
+        self._connections: list[BaseDatabaseWrapper] = []
         self._disk = ThreadPoolExecutor(limits.disk_threads, "gateway-disk")
-        self._database = ThreadPoolExecutor(limits.database_threads, "gateway-database")
-        self._reading = ThreadPoolExecutor(limits.reading_threads, "gateway-reading")
+        self._database = ThreadPoolExecutor(limits.database_threads, "gateway-database", self._join)
+        self._reading = ThreadPoolExecutor(limits.reading_threads, "gateway-reading", self._join)
 
     async def disk(self, call: Callable[[], T]) -> T:
         """Run a call that writes or syncs files and uses no database."""
@@ -41,17 +46,39 @@ class Pools:
         return await asyncio.get_running_loop().run_in_executor(self._reading, _with_database, call, tenant)
 
     def close(self) -> None:
-        """Wait for what runs, drop what waits."""
+        """Wait for what runs, drop what waits, give every connection back."""
         for pool in (self._disk, self._database, self._reading):
             pool.shutdown(wait=True, cancel_futures=True)
+        closer = threading.Thread(target=self._close_connections)  # Django refuses to on a thread with an event loop
+        closer.start()
+        closer.join()
+
+    def _join(self) -> None:
+        """Each database thread, at its start: its connection may be closed by whoever closes the pools."""
+        mine = connections[DEFAULT_DB_ALIAS]
+        mine.inc_thread_sharing()
+        self._connections.append(mine)
+
+    def _close_connections(self) -> None:
+        while self._connections:
+            self._connections.pop().close()
+
+
+KEPT_SECONDS = 1.0
+"""How long a thread that rests keeps an untested connection: a call after a longer pause gets a tested one."""
+
+_last = threading.local()
 
 
 def _with_database(call: Callable[[], T], tenant: UUID | None) -> T:
-    close_old_connections()
+    if time.monotonic() - getattr(_last, "used_at", 0.0) > KEPT_SECONDS:
+        close_old_connections()
     try:
         if tenant is None:
             return call()
         with tenant_scope(tenant):
             return call()
     finally:
-        close_old_connections()
+        _last.used_at = time.monotonic()
+        if connections[DEFAULT_DB_ALIAS].errors_occurred:
+            close_old_connections()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 from uuid import UUID
@@ -16,11 +17,11 @@ from blake3 import blake3
 
 from backup_platform.audit.services import record as record_audit
 from backup_platform.catalog.models import Snapshot, SnapshotState
-from backup_platform.catalog.present import find_places
+from backup_platform.catalog.present import Place, find_places
 from backup_platform.catalog.reading import Found, PackReader, is_block
 from backup_platform.catalog.stores import local_target, root_key
 from backup_platform.fleet import access
-from backup_platform.fleet.models import Machine
+from backup_platform.fleet.models import Machine, MachineState
 from backup_platform.gateway.caller import Caller, Scope
 from backup_platform.gateway.errors import Refusal
 from backup_platform.gateway.handlers import microseconds, split
@@ -102,7 +103,26 @@ def read_root(scope: Scope, message: messages.Root) -> tuple[messages.RootIs, by
 
 
 def permitted_snapshot(scope: Scope, snapshot_id: bytes) -> Snapshot:
-    """The snapshot, if this connection may read it. Refusal FORBIDDEN for the write-only, NOT_FOUND for all else."""
+    """The snapshot, if this connection may read it. Refusal FORBIDDEN for the write-only, NOT_FOUND for all else.
+
+    Whether the machine may still connect is asked each time; the snapshot's row is remembered for a second, because a
+    restore asks for its chunks a few at a time.
+    """
+    _check_welcome(scope.caller)
+    snapshot = scope.recent.get(snapshot_id)
+    if snapshot is None:
+        snapshot = _find_permitted(scope, snapshot_id)
+        scope.recent.keep(snapshot_id, snapshot)
+    return snapshot
+
+
+def _check_welcome(caller: Caller) -> None:
+    """A revocation ends a restore that has begun. One small query while nothing is wrong."""
+    if not Machine.objects.filter(pk=caller.machine_id, state=MachineState.ACTIVE).exists():
+        access.authenticate(caller.identity_hash)
+
+
+def _find_permitted(scope: Scope, snapshot_id: bytes) -> Snapshot:
     readable = scope.readable()
     if not readable:
         raise Refusal(FailureCode.FORBIDDEN, WRITE_ONLY)
@@ -111,7 +131,6 @@ def permitted_snapshot(scope: Scope, snapshot_id: bytes) -> Snapshot:
         .defer("bitmap")
         .filter(pk=UUID(bytes=snapshot_id), vault_id=scope.caller.vault_id, machine_id__in=readable)
     )
-    access.authenticate(scope.caller.identity_hash)  # a revocation ends a restore that has begun
     snapshot: Snapshot | None = found.exclude(state=SnapshotState.EXPIRED).first()
     if snapshot is None:
         raise Refusal(FailureCode.NOT_FOUND, NOT_FOUND)
@@ -151,10 +170,16 @@ class BlockCache:
                 self._held -= len(self._blocks.popitem(last=False)[1])
 
 
-def plan_fetch(
-    scope: Scope, message: messages.Fetch, cache: BlockCache, batch_bytes: int
-) -> list[tuple[list[bytes], int]]:
-    """The ids to read, in batches by place on disk, with the bytes that each batch may hold.
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records to read together, in the order of their places, and the bytes that they may hold."""
+
+    places: dict[bytes, Place | None]
+    bytes: int
+
+
+def plan_fetch(scope: Scope, message: messages.Fetch, cache: BlockCache, batch_bytes: int) -> list[Batch]:
+    """The ids to read, in batches by place on disk.
 
     Raises Refusal unless the block belongs to a permitted snapshot and every id to the block.
     """
@@ -162,7 +187,8 @@ def plan_fetch(
     if message.block not in split(bytes(snapshot.blocks)):
         raise Refusal(FailureCode.NOT_FOUND, "This reference block does not belong to the snapshot.")
     if not message.ids:
-        return [([message.block], MAX_SEALED)]
+        places = find_places(scope.caller.vault_number, [message.block])
+        return [Batch({message.block: places.get(message.block)}, MAX_SEALED)]
     block = cache.get(scope.caller.vault_number, message.block)
     if block is None:
         raise Refusal(FailureCode.DAMAGED, DAMAGED)
@@ -172,27 +198,29 @@ def plan_fetch(
     return list(_batches(scope.caller.vault_number, wanted, batch_bytes))
 
 
-def read_batch(caller: Caller, message: messages.Fetch, ids: list[bytes]) -> list[Found]:
+def read_batch(caller: Caller, message: messages.Fetch, batch: Batch) -> list[Found]:
     """These records of a planned fetch, each whole or None; a block is only what its name promises."""
     reader = PackReader(caller.vault_number) if message.ids else PackReader(caller.vault_number, is_block)
-    return list(reader.read(ids))
+    known = {record_id: place for record_id, place in batch.places.items() if place is not None}
+    return list(reader.read_at(list(batch.places), known))
 
 
-def _batches(vault_number: int, wanted: list[bytes], batch_bytes: int) -> Iterator[tuple[list[bytes], int]]:
+def _batches(vault_number: int, wanted: list[bytes], batch_bytes: int) -> Iterator[Batch]:
     places = find_places(vault_number, wanted)
-    ordered = sorted(places.items(), key=lambda item: (item[1].pack_id, item[1].offset))
-    sizes = [(record_id, place.length) for record_id, place in ordered]
-    sizes += [(record_id, MAX_SEALED) for record_id in wanted if record_id not in places]
-    batch: list[bytes] = []
+    ordered = sorted(places, key=lambda record_id: (places[record_id].pack_id, places[record_id].offset))
+    ordered += [record_id for record_id in wanted if record_id not in places]
+    batch: dict[bytes, Place | None] = {}
     held = 0
-    for record_id, size in sizes:
+    for record_id in ordered:
+        place = places.get(record_id)
+        size = place.length if place is not None else MAX_SEALED
         if batch and held + size > batch_bytes:
-            yield batch, held
-            batch, held = [], 0
-        batch.append(record_id)
+            yield Batch(batch, held)
+            batch, held = {}, 0
+        batch[record_id] = place
         held += size
     if batch:
-        yield batch, held
+        yield Batch(batch, held)
 
 
 def _listed_machine(scope: Scope, name: str) -> Machine:

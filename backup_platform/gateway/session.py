@@ -252,10 +252,10 @@ class PeerSession:
             lambda: restoring.plan_fetch(scope, message, context.blocks, context.limits.read_batch)
         )
         missing: list[bytes] = []
-        for ids, size in plan:
-            await context.sent.take(size)
+        for batch in plan:
+            await context.sent.take(batch.bytes)
             try:
-                found = await self._reading(lambda ids=ids: restoring.read_batch(caller, message, ids))  # type: ignore[misc]
+                found = await self._reading(lambda batch=batch: restoring.read_batch(caller, message, batch))  # type: ignore[misc]
                 for one in found:
                     if one.record is None:
                         missing.append(one.id)
@@ -264,7 +264,7 @@ class PeerSession:
                     self.peer.send(record, request, one.record.sealed)
                     await self.peer.drained()
             finally:
-                context.sent.give_back(size)
+                context.sent.give_back(batch.bytes)
             if self.peer.gone or self.ending:
                 return
         if missing:

@@ -15,7 +15,8 @@ RECOVERY = "tests/gateway/test_recovery.py"
 BOUNDS = "tests/gateway/test_bounds.py"
 WRITER = "backup_platform.gateway.pack_writer:PackWriter"
 PLAN = "backup_platform.gateway.restoring:plan_fetch"
-PERMITTED = "backup_platform.gateway.restoring:permitted_snapshot"
+PERMITTED = "backup_platform.gateway.restoring:_find_permitted"
+WELCOME = "backup_platform.gateway.restoring:_check_welcome"
 LATE = "backup_platform.gateway.peer:Peer._lateness"
 
 ROWS = (
@@ -213,7 +214,7 @@ ROWS = (
         "revocation-ends-a-restore",
         "revocation",
         "Each read asks afresh whether the machine may still connect.",
-        Edit(PERMITTED, "access.authenticate(scope.caller.identity_hash)", "pass"),
+        Edit(WELCOME, "access.authenticate(caller.identity_hash)", "pass"),
         f"{RESTORING}::test_revocation_ends_a_restore",
     ),
     defence(
