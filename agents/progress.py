@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from agents.commands.output import Output, named, size
@@ -21,12 +22,34 @@ LINE = 60.0
 """Seconds between two lines elsewhere."""
 
 
+class Measured:
+    """Adds to a state how fast it goes and how long it will last. The rate is that of the last half minute or so."""
+
+    SPAN = 30.0
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque(maxlen=64)
+
+    def completed(self, state: dict[str, Any]) -> dict[str, Any]:
+        """The state with `rate` (bytes a second) and `remaining` (seconds, None when nobody can say)."""
+        now, done = time.monotonic(), state["bytes_done"]
+        self._seen.append((now, done))
+        while len(self._seen) > 2 and now - self._seen[0][0] > self.SPAN:
+            self._seen.popleft()
+        since, before = self._seen[0]
+        rate = int((done - before) / (now - since)) if now > since else 0
+        total = state["bytes_total"]
+        return {**state, "rate": rate, "remaining": int((total - done) / rate) if rate > 0 and total else None}
+
+
 class Listener:
     """Base of the two listeners: errors, the drawing thread, and when to draw. Use it as a context."""
 
     action = ""
 
-    def __init__(self, output: Output, *, terminal: bool | None = None) -> None:
+    def __init__(self, output: Output, *, terminal: bool | None = None, every: float | None = None) -> None:
+        """`every`: seconds between two records for programs; None for none."""
+        self._every = every
         self._output = output
         self._lock = threading.Lock()
         self._stopped = threading.Event()
@@ -36,7 +59,7 @@ class Listener:
         self.errors = 0
 
     def __enter__(self) -> Any:
-        if not self._output.quiet:
+        if not self._output.quiet or self._every is not None:
             self._thread.start()
         return self
 
@@ -57,7 +80,23 @@ class Listener:
         """One line that says how far it is."""
         raise NotImplementedError
 
+    def state(self) -> dict[str, Any]:
+        """The same for programs: phase, bytes, files. Never a name."""
+        raise NotImplementedError
+
+    def _record(self, every: float) -> None:
+        measured = Measured()
+        while True:
+            with self._lock:
+                said = self.state()
+            self._output.record("progress", **measured.completed(said))
+            if self._stopped.wait(every):
+                return
+
     def _draw(self) -> None:
+        if self._every is not None:
+            self._record(self._every)
+            return
         if self._terminal and not self._output.as_json:
             self._draw_bar()
             return
@@ -80,10 +119,22 @@ class Listener:
 
 
 class BackupListener(Listener):
-    """`agents.engine.link.Progress`: counts what a backup does."""
+    """`agents.engine.link.Progress`: counts what a backup does.
 
-    def __init__(self, output: Output, *, terminal: bool | None = None) -> None:
-        super().__init__(output, terminal=terminal)
+    `expected` is what the last backup of the same sources held (files, bytes), zeros when that is not known.
+    """
+
+    def __init__(
+        self,
+        output: Output,
+        *,
+        terminal: bool | None = None,
+        every: float | None = None,
+        expected: tuple[int, int] = (0, 0),
+    ) -> None:
+        super().__init__(output, terminal=terminal, every=every)
+        self._expected = expected
+        self._finishing = False
         self._found = self._found_bytes = self._done = self._fresh = self._sent = 0
 
     def scanned(self, files: int, size: int) -> None:
@@ -100,6 +151,21 @@ class BackupListener(Listener):
         with self._lock:
             self._sent += size
 
+    def finishing(self) -> None:
+        """Everything was read; what is left is with the server."""
+        self._finishing = True
+
+    def state(self) -> dict[str, Any]:
+        files, whole = self._expected
+        started = "saving" if self._found else "scanning"
+        return {
+            "phase": "finishing" if self._finishing else started,
+            "bytes_done": self._found_bytes,
+            "bytes_total": whole if whole >= self._found_bytes and whole else None,
+            "files_done": self._done,
+            "files_total": files if files >= self._done and files else None,
+        }
+
     def line(self) -> str:
         return (
             f"Backing up, {self._elapsed()}: {self._done:,} of {self._found:,} files ({size(self._found_bytes)}) found"
@@ -110,8 +176,10 @@ class BackupListener(Listener):
 class RestoreListener(Listener):
     """`agents.engine.restoring.RestoreProgress`: counts what a restore does."""
 
-    def __init__(self, output: Output, files: int, total: int, *, terminal: bool | None = None) -> None:
-        super().__init__(output, terminal=terminal)
+    def __init__(
+        self, output: Output, files: int, total: int, *, terminal: bool | None = None, every: float | None = None
+    ) -> None:
+        super().__init__(output, terminal=terminal, every=every)
         self._all_files, self._all_bytes = files, total
         self._files = self._bytes = 0
 
@@ -119,6 +187,15 @@ class RestoreListener(Listener):
         with self._lock:
             self._files += files
             self._bytes += size
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "phase": "restoring",
+            "bytes_done": self._bytes,
+            "bytes_total": self._all_bytes or None,
+            "files_done": self._files,
+            "files_total": self._all_files or None,
+        }
 
     def line(self) -> str:
         whole = f" of {self._all_files:,} ({size(self._all_bytes)})" if self._all_files else ""

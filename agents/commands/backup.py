@@ -2,40 +2,58 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from agents.commands.backup_sources import SIZE, open_stream
 from agents.commands.output import Output, size, some
 from agents.errors import AuthenticationFault, ExitCode, Temporary, UsageFault
 from agents.transport.retrying import DEFAULT_RETRY_FOR
 
 if TYPE_CHECKING:
+    from agents.daemon.job_file import JobFile
     from agents.engine.link import Author, BackupOptions, BackupResult
+    from agents.engine.streaming import Stream
     from agents.keys.vault_record import VaultRecord
     from agents.state import AgentHome
     from agents.transport.link import GatewayLink
+    from agents.transport.throttle import Throttle
 
 MAX_PATTERNS = 4 << 20
 POLL = (0.25, 0.5, 1.0, 2.0)
 """Seconds between questions whether a snapshot is verified; the last one repeats."""
 WORKER_SILENT = 5.0
 """Seconds of waiting before the user hears that no worker lives. The platform has waited a minute before it says so."""
+CHUNKERS = {"default": "fastcdc-1m", "fine": "fastcdc-64k"}
 UNFINISHED = frozenset({"received", "receiving", "incomplete"})
 
 
 @click.command()
-@click.argument("paths", metavar="PATH…", nargs=-1, required=True, type=click.Path(path_type=bytes, readable=False))
+@click.argument("paths", metavar="PATH…", nargs=-1, type=click.Path(path_type=bytes, readable=False))
 @click.option("--exclude", "-e", multiple=True, metavar="PATTERN", help="Leave out what matches, as in .gitignore.")
 @click.option(
     "--exclude-file", multiple=True, metavar="FILE", type=click.Path(path_type=Path), help="Patterns, one a line."
 )
 @click.option("--one-file-system", "-x", is_flag=True, help="Do not go into other mounted file systems.")
 @click.option("--no-default-exclusions", is_flag=True, help="Also pseudo file systems and cache directories.")
+@click.option("--include", multiple=True, metavar="PATTERN", help="Take back in what --exclude left out.")
+@click.option("--max-size", type=SIZE, metavar="SIZE", help="Leave out larger files: bytes, or 500K, 20M, 2G.")
+@click.option(
+    "--max-age", type=click.IntRange(0, 36_500), metavar="DAYS", help="Leave out files not changed for longer."
+)
+@click.option("--cache-dir-tags/--no-cache-dir-tags", default=None, help="Leave out what a CACHEDIR.TAG marks.")
+@click.option("--chunker", type=click.Choice(["default", "fine"]), default="default", help="fine: for disk images.")
+@click.option("--stdin", "stdin_name", metavar="NAME", help="Save standard input as one file of this name.")
+@click.option("--stdin-hook", metavar="HOOK", help="With --stdin: the output of a hook of agent.toml instead.")
+@click.option("--limit-upload", type=click.IntRange(1), metavar="KBIT", help="Send no more than so many kbit/s.")
+@click.option("--adaptive", is_flag=True, help="Send less while the connection is crowded.")
 @click.option("--tag", multiple=True, help="A word to find the snapshot by.")
 @click.option("--force-read", is_flag=True, help="Read every file again, whatever the cache says.")
 @click.option("--wait/--no-wait", default=None, help="Return when the snapshot is verified (default on a terminal).")
@@ -49,23 +67,35 @@ UNFINISHED = frozenset({"received", "receiving", "incomplete"})
     show_default=True,
     help="Seconds to keep trying when the gateway is away.",
 )
+@click.option("--job-file", type=click.Path(path_type=Path), hidden=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no notes.")
 def command(
     paths: tuple[bytes, ...],
+    *,
     exclude: tuple[str, ...],
     exclude_file: tuple[Path, ...],
     one_file_system: bool,
     no_default_exclusions: bool,
+    include: tuple[str, ...],
+    max_size: int | None,
+    max_age: int | None,
+    cache_dir_tags: bool | None,
+    chunker: str,
+    stdin_name: str | None,
+    stdin_hook: str | None,
+    limit_upload: int | None,
+    adaptive: bool,
     tag: tuple[str, ...],
     force_read: bool,
     wait: bool | None,
     wait_timeout: float,
     retry_for: float,
+    job_file: Path | None,
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Back up files and directories.
+    """Back up files and directories, or with --stdin what comes through a pipe.
 
     Each snapshot is complete in itself; what the vault has already is not sent again. Exit code 3 means that a snapshot
     was made and some sources could not be read.
@@ -73,44 +103,108 @@ def command(
     from agents.engine.link import BackupOptions
     from agents.state import AgentHome
 
-    if not any(os.path.lexists(path) for path in paths):
-        raise UsageFault("None of the paths exists: there is nothing to back up.", "Check the spelling.")
+    _check_sources(paths, stdin_name, stdin_hook)
+    job = _job(job_file)
     options = BackupOptions(
         exclude=[*exclude, *(pattern for file in exclude_file for pattern in read_patterns(file))],
         default_exclusions=not no_default_exclusions,
         one_file_system=one_file_system,
         force_read=force_read,
         tags=list(tag),
+        include=list(include),
+        cache_dir_tags=cache_dir_tags,
+        max_file_size=max_size,
+        max_file_age_days=max_age,
+        chunker=CHUNKERS[chunker],
+        cache=cache_of(job.policy) if job else "",
     )
     output = Output(as_json=as_json, quiet=quiet)
     home = AgentHome()
     home.machine()
     with home.locked():
         waits = wait_timeout if (sys.stdout.isatty() if wait is None else wait) else None
-        return _back_up(home, list(paths), options, output, retry_for, waits)
+        throttle = throttle_of(home, job, limit_upload, adaptive=adaptive)
+        with _stream(home, stdin_name, stdin_hook) as stream:
+            return _back_up(home, list(paths), stream, options, output, retry_for, waits, throttle, job)
 
 
 def _back_up(
-    home: AgentHome, paths: list[bytes], options: BackupOptions, output: Output, retry_for: float, waits: float | None
+    home: AgentHome,
+    paths: list[bytes],
+    stream: Stream | None,
+    options: BackupOptions,
+    output: Output,
+    retry_for: float,
+    waits: float | None,
+    throttle: Throttle | None,
+    job: JobFile | None,
 ) -> int:
     from agents.engine.backing_up import back_up
     from agents.progress import BackupListener
     from agents.transport.link import GatewayLink
 
     began = time.monotonic()
-    link = GatewayLink(home, retry_for, output.note)
+    job_id, policy = (job.job_id, job.policy) if job else (b"", "")
+    link = GatewayLink(home, retry_for, output.note, throttle=throttle, job=job_id, policy=policy)
+    if job:
+        listening = BackupListener(
+            output, every=job.progress_seconds, expected=(job.expected_files, job.expected_bytes)
+        )
+    else:
+        listening = BackupListener(output)
+    link.on_drain = listening.finishing
     try:
         author = make_author(home, link.connect().vault_record)
-        with BackupListener(output) as listener:
-            result = back_up(paths, link, home, author, options, listener)
+        with listening as listener:
+            result = back_up(paths, link, home, author, options, listener, stream=stream)
         state, code = result.state, ExitCode.INCOMPLETE if result.errors else ExitCode.DONE
         if waits is not None:
             state = _wait(link, result, waits, output)
             code = _waited_code(state, code)
     finally:
         link.close()
-    _tell(output, result, state, time.monotonic() - began)
+    _tell(output, result, state, time.monotonic() - began, link.retries)
     return code
+
+
+def _check_sources(paths: tuple[bytes, ...], stdin_name: str | None, stdin_hook: str | None) -> None:
+    if stdin_hook is not None and stdin_name is None:
+        raise UsageFault("--stdin-hook needs a name for what the hook gives.", "Add --stdin NAME.")
+    if stdin_name is not None:
+        if paths:
+            raise UsageFault("Standard input is backed up alone.", "Leave out the paths, or --stdin.")
+        return
+    if not paths:
+        raise UsageFault("Missing argument 'PATH…': there is nothing to back up.", "Name a path, or give --stdin NAME.")
+    if not any(os.path.lexists(path) for path in paths):
+        raise UsageFault("None of the paths exists: there is nothing to back up.", "Check the spelling.")
+
+
+def _job(file: Path | None) -> JobFile | None:
+    if file is None:
+        return None
+    from agents.daemon.job_file import read_job_file
+
+    return read_job_file(file)
+
+
+def _stream(home: AgentHome, name: str | None, hook: str | None) -> AbstractContextManager[Stream | None]:
+    return nullcontext() if name is None else open_stream(home.path, name, hook)
+
+
+def throttle_of(home: AgentHome, job: JobFile | None, kbit: int | None, *, adaptive: bool) -> Throttle | None:
+    """What holds this backup back: agent.toml, the job's policy and the command line, the strictest first."""
+    if job is None and kbit is None and not adaptive and not (home.path / "agent.toml").exists():
+        return None
+    from agents.daemon.upload_rate import throttle_for
+
+    settings, zone = (job.settings, job.zone) if job else ({}, "")
+    return throttle_for(home.path, settings, zone, kbit, adaptive=adaptive)
+
+
+def cache_of(policy: str) -> str:
+    """A policy's own cache: two policies of one machine would else forget each other's files."""
+    return hashlib.sha256(policy.encode()).hexdigest()[:16] if policy else ""
 
 
 def make_author(home: AgentHome, record: VaultRecord) -> Author:
@@ -179,7 +273,7 @@ def _waited_code(state: str, code: ExitCode) -> ExitCode:
     return ExitCode.DAMAGE if state == "damaged" else ExitCode.TEMPORARY
 
 
-def _tell(output: Output, result: BackupResult, state: str, seconds: float) -> None:
+def _tell(output: Output, result: BackupResult, state: str, seconds: float, retries: int) -> None:
     for note in result.notes:
         output.note(note)
     output.text(f"Snapshot {result.snapshot_id.hex()[:8]} is {state}.")
@@ -210,4 +304,5 @@ def _tell(output: Output, result: BackupResult, state: str, seconds: float) -> N
         chunks_sent=result.chunks_sent,
         duration_s=round(seconds, 3),
         notes=list(result.notes),
+        retries=retries,
     )

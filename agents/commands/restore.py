@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.option("--overwrite", is_flag=True, help="Restore into a directory that is not empty, replacing files.")
 @click.option("--keep-setuid", is_flag=True, help="As root: also setuid and setgid bits, and capabilities.")
 @click.option("--numeric-owner", is_flag=True, help="As root: owners by number, whatever their names are here.")
+@click.option("--job-file", type=click.Path(path_type=Path), hidden=True)
 @scope_options
 def command(
     snapshot: str,
@@ -30,6 +31,7 @@ def command(
     overwrite: bool,
     keep_setuid: bool,
     numeric_owner: bool,
+    job_file: Path | None,
     kit: Path | None,
     machine: str,
     as_json: bool,
@@ -54,12 +56,21 @@ def command(
     with reading(scope, output, retry_for) as (reader, _):
         opened = reader.open(reader.find(name))
         whole = (opened.body.files, opened.body.content_bytes) if path == b"/" else (0, 0)
-        with Target(target, overwrite=overwrite) as descriptor, RestoreListener(output, *whole) as listener:
+        listening = RestoreListener(output, *whole, every=_every(job_file))
+        with Target(target, overwrite=overwrite) as descriptor, listening as listener:
             result = Restorer(opened, path, descriptor, options, listener).run()
     _tell(output, opened, target, result, time.monotonic() - began)
     if result.damaged:
         return ExitCode.DAMAGE
     return ExitCode.INCOMPLETE if result.errors else ExitCode.DONE
+
+
+def _every(job_file: Path | None) -> float | None:
+    if job_file is None:
+        return None
+    from agents.daemon.job_file import read_job_file
+
+    return read_job_file(job_file).progress_seconds
 
 
 def _tell(output: Output, opened: OpenedSnapshot, target: Path, result: RestoreResult, seconds: float) -> None:

@@ -60,7 +60,9 @@ class ConfigurationFile:
     Beside it lie `agent.toml.good`, the one that was taken last, and `agent.toml.before`, the one before that.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, keep: bool = True) -> None:
+        """`keep`: whether good files are copied; the daemon does so, and nobody else."""
+        self._keep = keep
         self.path = home / FILE
         self.good_path = home / GOOD
         self.before_path = home / BEFORE
@@ -118,7 +120,7 @@ class ConfigurationFile:
         return info.st_mtime_ns, info.st_ctime_ns, info.st_size, info.st_ino, info.st_uid, info.st_mode
 
     def _keep_good(self, loaded: Loaded) -> None:
-        if not loaded.text or loaded.distrust or loaded.text == _content(self.good_path):
+        if not self._keep or not loaded.text or loaded.distrust or loaded.text == _content(self.good_path):
             return
         with contextlib.suppress(OSError):  # a full disk costs the copy, not the configuration
             if self.good_path.exists():

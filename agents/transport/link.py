@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -56,6 +56,7 @@ class GatewayLink:
         job: bytes = b"",
         policy: str = "",
     ) -> None:
+        self.on_drain: Callable[[], None] = lambda: None
         self._job = job
         self._policy = policy
         self._line = Line(
@@ -133,6 +134,7 @@ class GatewayLink:
 
     def drain(self) -> None:
         """Return when everything that was put is acknowledged as durable."""
+        self.on_drain()
         if self._count():
             self._line.request(messages.Flush).result()
             self._line.until(lambda: not self._count())
