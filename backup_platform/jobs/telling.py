@@ -44,7 +44,8 @@ def _alert(job: Job) -> None:
 
 
 def _follow_up(job: Job) -> None:
+    if job.state not in (JobState.DONE, JobState.WARNINGS) or job.machine_id is None:
+        return
     from backup_platform.policies.ticking import after_job_ended  # it makes jobs itself
 
-    if job.state in (JobState.DONE, JobState.WARNINGS):
-        after_job_ended(job)
+    after_job_ended(job)
