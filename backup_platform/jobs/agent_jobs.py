@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from backup_platform.jobs.agent_sweeping import SweptJobs, sweep_agent_jobs
 from backup_platform.jobs.asking import Wanted, request_backup, request_backups, request_restore
+from backup_platform.jobs.backups_of_jobs import begin_backup, note_snapshot
 from backup_platform.jobs.by_hand import finish_by_hand, progress_by_hand, start_by_hand
 from backup_platform.jobs.errors import JobRefused
 from backup_platform.jobs.lines import add_lines
@@ -38,12 +39,14 @@ __all__ = [
     "Wanted",
     "accept",
     "add_lines",
+    "begin_backup",
     "cancel",
     "cancellations",
     "decline",
     "finish_by_hand",
     "give_up_lost",
     "next_offers",
+    "note_snapshot",
     "pause_machine",
     "pause_policy",
     "progress",

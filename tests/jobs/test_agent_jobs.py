@@ -297,3 +297,25 @@ def test_a_tenants_scope_sees_its_own_jobs_and_lines_only(site, machine):
         assert not JobLine.objects.exists()
     with tenant_scope(site.tenant):
         assert JobLine.objects.get().text == "hello"
+
+
+def test_a_backup_begins_for_its_own_machine_while_nobody_took_the_job_back(site, machine):
+    job_id = site.ask(machine)
+    assert not agent_jobs.begin_backup(job_id, machine.pk), "it was not even offered"
+    offered = start(machine)
+    assert agent_jobs.begin_backup(job_id, machine.pk)
+    assert not agent_jobs.begin_backup(job_id, site.machines[1].pk)
+    later(100)
+    agent_jobs.sweep_agent_jobs()
+    assert agent_jobs.begin_backup(job_id, machine.pk), "it may still take the job up again"
+    agent_jobs.resume(job_id, offered.lease, "g1")
+    agent_jobs.cancel(job(job_id), "user ann")
+    assert not agent_jobs.begin_backup(job_id, machine.pk)
+
+
+def test_the_snapshot_is_noted_even_when_the_report_is_lost(site, machine):
+    job_id, snapshot = site.ask(machine), uuid4()
+    start(machine)
+    assert not agent_jobs.note_snapshot(job_id, site.machines[1].pk, uuid4())
+    assert agent_jobs.note_snapshot(job_id, machine.pk, snapshot)
+    assert job(job_id).snapshot == snapshot
