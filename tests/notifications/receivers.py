@@ -116,7 +116,7 @@ class _Receive(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(behaviour.body)
 
-    do_GET = do_POST
+    do_GET = do_POST  # noqa: N815 - the library's name
 
     def log_message(self, *_) -> None:
         """Quiet."""
