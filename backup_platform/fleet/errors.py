@@ -36,5 +36,31 @@ class MachineRevoked(Exception):
         super().__init__(f"The access of machine {name} was revoked. Ask your administrator; enrol again if you may.")
 
 
+class MachinePending(MachineRevoked):
+    """The machine waits for somebody to compare its fingerprint; like a revoked one, it may do nothing."""
+
+    def __init__(self, name: str) -> None:
+        Exception.__init__(
+            self,
+            f"Machine {name} waits for approval: an administrator compares its fingerprint in the console and lets it "
+            "in. Try again then.",
+        )
+
+
+class MachineDecommissioned(MachineRevoked):
+    """The machine was taken out of service."""
+
+    def __init__(self, name: str) -> None:
+        Exception.__init__(self, f"Machine {name} was decommissioned. Enrol it again if it is to be backed up.")
+
+
+class StateRefused(ValueError):
+    """A machine is not in a state in which this can be done; the text says why."""
+
+
+class TermsRefused(ValueError):
+    """An enrolment cannot be made on these terms; the text says why."""
+
+
 class AuthorityFault(Exception):
     """The platform's certificate authority cannot be used; the text says why and what to do."""

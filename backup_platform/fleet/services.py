@@ -23,9 +23,10 @@ from backup_platform.tenants.scope import tenant_scope, without_tenant_scope
 from protocol.stored.errors import FormatError
 from protocol.stored.machine_records import MachineRecord, decode_machine_record
 
+from .approval import plan_again, revoke_machine  # noqa: F401 - revoking is asked for here as well
 from .authority import CertificateAuthority, open_authority
 from .errors import CsrRefused, RecordRefused, TokenRefused
-from .models import EnrollmentToken, Machine, MachineState
+from .models import EnrollmentToken, GroupMembership, Machine, MachineState
 from .requests import EnrollmentRequest, check_request, clean_facts, wanted_name
 
 TOKEN_SIZE = 32
@@ -70,6 +71,7 @@ def enroll_machine(token: bytes, csr: bytes, reading_key: bytes, facts: dict[str
     with tenant_scope(found.tenant_id), transaction.atomic():
         blob = _take_use(found)
         machine = _add_machine(found, request, clean_facts(facts), issuer)
+        _join_group(found, machine)
         record_audit(
             "machine.enrolled",
             actor=f"enrolment token of {found.created_by or 'a command'}",
@@ -79,6 +81,8 @@ def enroll_machine(token: bytes, csr: bytes, reading_key: bytes, facts: dict[str
             identity=request.identity_hash,
             write_only=machine.write_only,
             token=found.pk,
+            state=machine.state,
+            group=found.group.name if found.group else None,
         )
     return Enrolled(machine, bytes(machine.certificate), issuer.der, blob)
 
@@ -112,10 +116,17 @@ def _add_machine(
         "certificate": certificate.public_bytes(Encoding.DER),
         "certificate_until": certificate.not_valid_after_utc,
         "write_only": token.write_only,
+        "state": MachineState.PENDING if token.needs_approval else MachineState.ACTIVE,
         "facts": facts,
         "last_seen_at": timezone.now(),
     }
     return _insert_with_free_name(wanted_name(token.machine_name, facts), values)
+
+
+def _join_group(token: EnrollmentToken, machine: Machine) -> None:
+    if token.group_id is not None:
+        GroupMembership.objects.create(tenant_id=machine.tenant_id, group_id=token.group_id, machine=machine)
+    plan_again(machine.tenant_id, machine.pk)
 
 
 def _insert_with_free_name(wanted: str, values: dict[str, Any]) -> Machine:
@@ -187,23 +198,6 @@ def _store_record(machine: Machine, record: bytes) -> None:
         local_target().put_same(machine_record_key(machine.tenant_id, machine.vault_id, machine.pk), record)
     except AlreadyThere:
         raise RecordRefused("The store holds another record of this machine; it was not changed.") from None
-
-
-def revoke_machine(machine: Machine, *, actor: str) -> bool:
-    """Take a machine's access away for good; its snapshots stay. False when it was revoked before."""
-    with tenant_scope(machine.tenant_id), transaction.atomic():
-        changed = Machine.objects.filter(pk=machine.pk, state=MachineState.ACTIVE).update(
-            state=MachineState.REVOKED, revoked_at=Now()
-        )
-        if changed:
-            record_audit(
-                "machine.revoked",
-                actor=actor,
-                object=f"machine:{machine.pk}",
-                tenant=machine.tenant_id,
-                name=machine.name,
-            )
-    return bool(changed)
 
 
 def touch_presence(machine_id: UUID) -> None:

@@ -43,7 +43,7 @@ def _narrow(query: Query, model: type[Model], path: list[str], groups: frozenset
         assert isinstance(column, ForeignKey)
         inner = Query(column.related_model)
         _narrow(inner, column.related_model, path[1:], groups)
-        inner.add_fields([column.target_field.name])
+        inner.set_values([column.target_field.name])
     query.where.add(In(column.get_col(query.get_initial_alias(), column), inner), AND)
 
 
@@ -54,7 +54,7 @@ def _narrow_by_those_that_name_it(
     other = apps.get_model(way[0])
     inner = Query(other)
     _narrow(inner, other, MACHINE_PATHS[way[0]].split("__"), groups)
-    inner.add_fields([way[1]])
+    inner.set_values([way[1]])
     key = column_of(model, "pk")
     query.where.add(In(key.get_col(query.get_initial_alias(), key), inner), AND)
 
@@ -64,5 +64,5 @@ def _machines_of(groups: frozenset[UUID]) -> Query:
     inner = Query(membership)
     group = column_of(membership, "group")
     inner.where.add(In(group.get_col(inner.get_initial_alias(), group), sorted(groups)), AND)
-    inner.add_fields(["machine"])
+    inner.set_values(["machine"])
     return inner

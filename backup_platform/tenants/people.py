@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from django.apps import apps
 from django.db import IntegrityError, transaction
 from django.db.models.deletion import ProtectedError
 
@@ -136,8 +137,8 @@ def _lock(tenant: Tenant) -> None:
 
 
 def _check_same_tenant(tenant: Tenant, custom_role: CustomRole | None, groups: list[Any]) -> None:
-    limit = Member._meta.get_field("groups").related_model
-    found = limit.objects.filter(pk__in=groups, tenant_id=tenant.pk).count()
+    group: Any = apps.get_model("fleet", "MachineGroup")
+    found = group.objects.filter(pk__in=groups, tenant_id=tenant.pk).count()
     if found != len(groups) or (custom_role is not None and custom_role.tenant_id != tenant.pk):
         raise PlaceRefused("The role or a machine group belongs to another tenant. Choose those of this one.")
 

@@ -283,7 +283,7 @@ ROWS = (
         "audit-of-revocation",
         "law 9",
         "A revocation leaves a line in the audit.",
-        Edit(f"{FLEET}:revoke_machine", "record_audit(", "(lambda *_, **__: None)("),
+        Edit("backup_platform.fleet.approval:_move", "record_audit(verb,", "(lambda *_, **__: None)("),
         f"{ACTS}::test_revoking_asks_first_and_is_audited",
         fails_as="IndexError",
     ),
