@@ -135,6 +135,16 @@ def applying_policies(machine: Machine) -> list[Application]:
     return [one for one in _applications(policies, [machine], layers) if one.applies]
 
 
+def inherited_at(place: Assignment) -> dict[str, Effective]:
+    """What would count at an assignment's place if it overrode nothing: from the policy, the tenant and, for a
+    machine, its groups."""
+    layers = _Layers(place.tenant_id, [place.policy_id])
+    rows = [row for row in layers.for_machine(place.policy_id, place.machine_id) if row.pk != place.pk]
+    if place.group_id:
+        rows = [row for row in rows if not row.group_id]
+    return resolve(place.policy.name, place.policy.settings, [layer_of(row) for row in rows]).settings
+
+
 class _Layers:
     """A tenant's assignments and memberships, read once."""
 
@@ -152,14 +162,16 @@ class _Layers:
         for assignments in self.of_policy.values():
             assignments.sort(key=_nearness)
 
-    def for_machine(self, policy_id: UUID, machine_id: UUID) -> list[Assignment]:
-        """The assignments that speak of this machine, the nearest first."""
-        groups = self.groups.get(machine_id, set())
-        return [
-            row
-            for row in self.of_policy.get(policy_id, ())
-            if row.machine_id == machine_id or (row.machine_id is None and (not row.group_id or row.group_id in groups))
-        ]
+    def for_machine(self, policy_id: UUID, machine_id: UUID | None) -> list[Assignment]:
+        """The assignments that speak of this machine, the nearest first; of no machine: the tenant's."""
+        groups = self.groups.get(machine_id, set()) if machine_id else set()
+        return [row for row in self.of_policy.get(policy_id, ()) if _speaks_of(row, machine_id, groups)]
+
+
+def _speaks_of(row: Assignment, machine_id: UUID | None, groups: set[UUID]) -> bool:
+    if row.machine_id:
+        return row.machine_id == machine_id
+    return not row.group_id or row.group_id in groups
 
 
 def _nearness(row: Assignment) -> tuple[int, int, str]:
