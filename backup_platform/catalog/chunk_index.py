@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
 from typing import Any
+from uuid import UUID
 
 from django.db import connection, transaction
 from psycopg import Cursor
@@ -29,15 +30,23 @@ class ChunkState(IntEnum):
     DAMAGED = 2
 
 
+MAX_REMEMBERED = 10_000
+_owned: set[tuple[int, UUID]] = set()
+"""Vaults and their tenants, as this process has seen them: a vault never changes hands, and no number is used twice."""
+
+
 def check_vault_in_scope(vault_number: int) -> None:
     """Raise ScopeError unless the tenant in force owns the vault: the wall that SQL by hand must build itself."""
     tenant_id = current_tenant_id()
-    if tenant_id is None:
+    if tenant_id is None or (vault_number, tenant_id) in _owned:
         return
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1 FROM vaults_vault WHERE number = %s AND tenant_id = %s", [vault_number, tenant_id])
         if cursor.fetchone() is None:
             raise ScopeError("The chunks of another tenant's vault cannot be used in this tenant's scope.")
+    if len(_owned) >= MAX_REMEMBERED:
+        _owned.clear()
+    _owned.add((vault_number, tenant_id))
 
 
 @contextmanager

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import BinaryIO
+from uuid import UUID
 
 from blake3 import blake3
 
@@ -17,6 +19,7 @@ from backup_platform.catalog.models import Pack, PackPlace
 from backup_platform.catalog.present import MAX_QUESTION, Place, find_all_places, find_places, find_spares
 from backup_platform.catalog.stores import local_target, spool_path
 from backup_platform.storage.base import NotFound, StoreError
+from backup_platform.tenants.scope import current_tenant_id
 from protocol.stored.blocks import block_id
 from protocol.stored.errors import FormatError
 from protocol.stored.packs import RECORD_HEADER_SIZE, RecordKind, decode_record_header
@@ -147,12 +150,32 @@ def read_copy(record_id: bytes, place: Place) -> Record | None:
         return read_record(file, record_id, place)
 
 
+ROW_SECONDS = 2.0
+MAX_ROWS = 1_000
+_rows: dict[tuple[UUID | None, int], tuple[float, Pack]] = {}
+"""Rows of packs that were read a moment ago. A restore asks for its chunks a few at a time, mostly of the same pack."""
+
+
 def _open_or_none(pack_id: int) -> BinaryIO | None:
+    """A pack's file, by its row of a moment ago, or by its row of now if the file is not there (any more)."""
+    key = (current_tenant_id(), pack_id)
+    at, pack = _rows.get(key, (0.0, None))
+    if pack is not None and time.monotonic() - at < ROW_SECONDS:
+        try:
+            return open_pack_file(pack)
+        except PackGone:
+            _rows.pop(key, None)
     pack = Pack.objects.filter(pk=pack_id).first()
+    if pack is None:
+        return None
     try:
-        return open_pack_file(pack) if pack is not None else None
+        file = open_pack_file(pack)
     except PackGone:
         return None
+    if len(_rows) >= MAX_ROWS:
+        _rows.clear()
+    _rows[key] = (time.monotonic(), pack)
+    return file
 
 
 def _open_spool_file(path: str) -> BinaryIO:
