@@ -36,7 +36,10 @@ class Timetable:
     jitter: int
     """Seconds."""
     late_rather_than_never: bool
-    """What may not begin at its time begins when it may (`catch_up` once), or not at all (skip)."""
+    """What may not begin at its time begins when it may (`catch_up` once), or not at all (skip).
+
+    An interval has no time of its own, so it always waits: else most machines would never meet a short window.
+    """
 
     def nominal(self, key: str) -> Nominal:
         """The due times of one machine before windows, blackouts and jitter.
@@ -84,7 +87,7 @@ def of_text(text: str, zone: str) -> Timetable | None:
         every=60 * _minutes(asked, "every_minutes", 1, LONGEST_INTERVAL) if kind == "interval" else 0,
         permission=permission(asked.get("windows"), asked.get("blackouts"), place),
         jitter=60 * _minutes(asked, "jitter_minutes", 0, LONGEST_JITTER),
-        late_rather_than_never=(asked.get("catch_up") or "once") == "once",
+        late_rather_than_never=kind == "interval" or (asked.get("catch_up") or "once") == "once",
     )
 
 
