@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import sys
+import threading
 import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -139,11 +141,12 @@ def _back_up(
     throttle: Throttle | None,
     job: JobFile | None,
 ) -> int:
-    from agents.engine.backing_up import back_up
     from agents.progress import BackupListener
     from agents.transport.link import GatewayLink
 
     began = time.monotonic()
+    # The engine takes as long to load as the gateway to answer.
+    threading.Thread(target=importlib.import_module, args=("agents.engine.backing_up",), daemon=True).start()
     job_id, policy = (job.job_id, job.policy) if job else (b"", "")
     link = GatewayLink(home, retry_for, output.note, throttle=throttle, job=job_id, policy=policy)
     if job:
@@ -155,6 +158,8 @@ def _back_up(
     link.on_drain = listening.finishing
     try:
         author = make_author(home, link.connect().vault_record)
+        from agents.engine.backing_up import back_up
+
         with listening as listener:
             result = back_up(paths, link, home, author, options, listener, stream=stream)
         state, code = result.state, ExitCode.INCOMPLETE if result.errors else ExitCode.DONE
@@ -218,7 +223,7 @@ def make_author(home: AgentHome, record: VaultRecord) -> Author:
             f"The vault is in epoch {record.epoch}, and this machine knows the secret of epoch {machine.epoch}.",
             "Enrol the machine again with a new enrolment string.",
         )
-    reading_key = None if machine.write_only else load_private(home.reading_pem()).public
+    reading_key = None if machine.write_only else load_private(home.reading_pem(), proven=True).public
     return Author(
         tenant_id=machine.tenant_id,
         vault_id=machine.vault_id,
@@ -226,7 +231,7 @@ def make_author(home: AgentHome, record: VaultRecord) -> Author:
         machine_name=machine.machine_name,
         epoch=machine.epoch,
         secrets={machine.epoch: home.dedup_secret()},
-        identity=load_private(home.identity_pem()),
+        identity=load_private(home.identity_pem(), proven=True),
         recipients=record.recipients(reading_key),
     )
 

@@ -89,7 +89,7 @@ def own_trust(home: AgentHome) -> Trust:
         tenant_id=machine.tenant_id,
         vault_id=machine.vault_id,
         dedup_secret=home.dedup_secret(),
-        key=load_private(home.reading_pem()),
+        key=load_private(home.reading_pem(), proven=True),
         own_record=home.machine_record(),
         head=head,
     )

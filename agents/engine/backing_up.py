@@ -11,6 +11,7 @@ from pathlib import Path
 from agents.engine.base import Base, choose_repacked, find_lost, load_base, mark_tainted, next_base
 from agents.engine.cache import Binding, Cache, CacheFault, Layout
 from agents.engine.chunking import PROFILES, Chunker
+from agents.engine.collecting import few_collections
 from agents.engine.compression import CompressionJudge
 from agents.engine.exclusions import Exclusions, file_limits
 from agents.engine.head import head_of, settle_head
@@ -113,7 +114,8 @@ class _Backup:
 
     def run(self) -> BackupResult:
         try:
-            return self._run()
+            with few_collections():
+                return self._run()
         finally:
             self._cache.close()
             if self._stream is not None:

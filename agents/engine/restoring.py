@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from agents.engine.chunk_supply import ChunkSupply
+from agents.engine.collecting import few_collections
 from agents.engine.open_directories import HostileEntry, PlacingFault
 from agents.engine.paths import ROOT, display, is_within
 from agents.engine.placing import FilePlacing, Placer, PlacingOptions
@@ -124,16 +125,17 @@ class Restorer:
         steps, planned = self._steps(), deque[_Step | SmallFiles]()
         met = False
         try:
-            while self._plan(steps, planned):
-                met = True
-                step = planned.popleft()
-                self._planned_bytes -= step.weight
-                if isinstance(step, SmallFiles):
-                    self._place_small(step)
-                else:
-                    self._do(step)
-            self._give_up_unfinished()
-            self._placer.finish(self._refused)
+            with few_collections():
+                while self._plan(steps, planned):
+                    met = True
+                    step = planned.popleft()
+                    self._planned_bytes -= step.weight
+                    if isinstance(step, SmallFiles):
+                        self._place_small(step)
+                    else:
+                        self._do(step)
+                self._give_up_unfinished()
+                self._placer.finish(self._refused)
             self.result.symlinks = self._placer.links_made
         except OSError as fault:
             raise AgentError(

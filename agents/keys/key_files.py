@@ -8,9 +8,6 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
-from Crypto import IncorrectPassphraseError, KdfLimitError
-from Crypto.IO import PKCS8
-
 from agents.keys.der import BIT_STRING, INTEGER, NULL, OCTET_STRING, OID, SEQUENCE, Element, key_der, number, sequence
 from agents.keys.faults import KeyFault, PassphraseMissing, WrongPassphrase
 
@@ -69,6 +66,10 @@ def _decrypted_numbers(der: bytes, parts: Sequence[Element], passphrase: str | N
     if passphrase is None:
         raise PassphraseMissing("The key is encrypted, and no passphrase was given.")
     _check_encryption(parts[0])
+    # Only kits are encrypted: an agent's start does without.
+    from Crypto import IncorrectPassphraseError, KdfLimitError
+    from Crypto.IO import PKCS8
+
     try:
         oid, key_bytes, parameters = PKCS8.unwrap(der, passphrase_bytes(passphrase), MAX_ROUNDS)[:3]
     except IncorrectPassphraseError:

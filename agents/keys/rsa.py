@@ -13,11 +13,8 @@ from typing import NoReturn
 
 from Crypto.Cipher import PKCS1_OAEP
 from Crypto.Hash import SHA256
-from Crypto.Math.Primality import COMPOSITE, test_probable_prime
 from Crypto.PublicKey import RSA
 from Crypto.Signature import pss
-from cryptography.hazmat.primitives.asymmetric import rsa as openssl_rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from agents.keys.faults import KeyFault, SignatureFault
 from agents.keys.key_files import passphrase_bytes, private_numbers, public_numbers
@@ -133,16 +130,25 @@ def generate(bits: int = DEFAULT_BITS) -> PrivateKey:
     """
     if bits not in MADE_BITS:
         raise KeyFault(f"New keys have 3072 or 4096 bits, not {bits}.")
+    from cryptography.hazmat.primitives.asymmetric import rsa as openssl_rsa
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
     made = openssl_rsa.generate_private_key(EXPONENT, bits)
     return load_private(made.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()))
 
 
-def load_private(data: bytes, passphrase: str | None = None) -> PrivateKey:
-    """Read a private key file (PKCS #8, PEM or DER); KeyFault with the fault named when it cannot be used."""
+def load_private(data: bytes, passphrase: str | None = None, *, proven: bool = False) -> PrivateKey:
+    """Read a private key file (PKCS #8, PEM or DER); KeyFault with the fault named when it cannot be used.
+
+    `proven`: the file is the machine's own, written by this program when the primes had been tested; that test, 25 ms
+    a prime, is left out then. That the numbers belong together is checked all the same.
+    """
     numbers = private_numbers(data, passphrase)
     n, e, d, p, q = numbers[:5]
     _check_public(n, e)
     _check_private(*numbers)
+    if not proven:
+        _check_primes(p, q)
     return PrivateKey(RSA.construct((n, e, d, p, q), consistency_check=False))
 
 
@@ -172,6 +178,11 @@ def _check_private(n: int, e: int, d: int, p: int, q: int, dp: int, dq: int, qi:
         raise KeyFault("The private key is inconsistent: its private exponent does not match its public exponent.")
     if dp != d % (p - 1) or dq != d % (q - 1) or qi * q % p != 1 or not 0 < qi < p:
         raise KeyFault("The private key is inconsistent: its CRT values do not match.")
+
+
+def _check_primes(p: int, q: int) -> None:
+    from Crypto.Math.Primality import COMPOSITE, test_probable_prime
+
     if test_probable_prime(p) == COMPOSITE or test_probable_prime(q) == COMPOSITE:
         raise KeyFault("The private key is inconsistent: one of its factors is not prime.")
 

@@ -144,6 +144,19 @@ def test_an_inconsistent_private_key_is_refused(case: str) -> None:
         load_private(pkcs8_of(values))
 
 
+@pytest.mark.parametrize("case", [case for case in inconsistent() if case != "composite"])
+def test_an_inconsistent_private_key_is_refused_although_its_primes_are_known_to_be_prime(case: str) -> None:
+    """A machine's own key file may have been damaged since its primes were tested."""
+    values, fault = inconsistent()[case]
+    with pytest.raises(KeyFault, match=fault):
+        load_private(pkcs8_of(values), proven=True)
+
+
+def test_own_key_is_the_same_key_without_a_new_proof() -> None:
+    key = private_key("one")
+    assert load_private(key.to_pem(None), proven=True).public == key.public
+
+
 def test_a_public_key_where_a_private_one_is_needed_is_refused_and_the_other_way_round() -> None:
     with pytest.raises(KeyFault, match="private key is needed here, but this is a public key"):
         load_private(private_key("one").public.to_pem())
