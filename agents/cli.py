@@ -25,6 +25,7 @@ TRACEBACK_VARIABLE = "STRONGROOM_TRACEBACK"
 # verb: (module, what it does). The sentence stands here so that --help imports no verb.
 VERBS = {
     "backup": ("agents.commands.backup", "Back up files and directories."),
+    "daemon": ("agents.commands.daemon", "Wait for jobs of the platform and do them."),
     "doctor": ("agents.commands.doctor", "Check this machine's setup and say what to do."),
     "enroll": ("agents.commands.enroll", "Make this machine a member of a vault."),
     "ls": ("agents.commands.ls", "List what a snapshot holds."),
@@ -104,7 +105,9 @@ def run(arguments: list[str]) -> int:
     except OSError as fault:
         if os.environ.get(TRACEBACK_VARIABLE):
             raise
-        return _say(arguments, ExitCode.FAILED, *_refused_by_system(fault))
+        what, advice = _refused_by_system(fault)
+        why = (fault.strerror or type(fault).__name__).lower()
+        return _say(arguments, ExitCode.FAILED, what, advice, f"The operating system refused something: {why}.")
     except Exception as fault:
         if os.environ.get(TRACEBACK_VARIABLE):
             raise
@@ -118,9 +121,12 @@ def _refused_by_system(fault: OSError) -> tuple[str, str]:
     return f"The operating system refused something{where}: {why}.", f"{TRACEBACK_VARIABLE}=1 shows where it happened."
 
 
-def _say(arguments: list[str], code: int, what: str, advice: str) -> int:
+def _say(arguments: list[str], code: int, what: str, advice: str, public: str = "") -> int:
+    """`public` is said instead of `what` to a platform that must not learn the names of files."""
     if "--json" in arguments:
         said = {"message_type": "exit_error", "code": int(code), "message": what, "advice": advice}
+        if public:
+            said["public"] = public
         print(json.dumps(said), file=sys.stderr)
         return code
     from agents.engine.paths import plain

@@ -260,10 +260,13 @@ class AgentHome:
     # --- one user at a time ----------------------------------------------------------------------
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold this home for a backup or an enrolment. Raises HomeBusy at once when another process does."""
+    def locked(self, name: str = LOCK) -> Iterator[None]:
+        """Hold this home for a backup or an enrolment (or, under another name, for the one daemon).
+
+        Raises HomeBusy at once when another process does.
+        """
         self.prepare()
-        descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        descriptor = os.open(self.path / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             self._take(descriptor)
             yield

@@ -35,7 +35,9 @@ class Output:
     def record(self, kind: str, **values: Any) -> None:
         """A line for programs."""
         if self.as_json:
-            print(json.dumps({"message_type": kind, **values}), flush=True)
+            # One call: several threads have something to say, and a line must stay one.
+            sys.stdout.write(json.dumps({"message_type": kind, **values}) + "\n")
+            sys.stdout.flush()
 
     def note(self, sentence: str) -> None:
         """Something to know while waiting."""

@@ -20,7 +20,7 @@ from agents.transport.io_loop import Channel
 from protocol.wire import limits, messages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from agents.keys.vault_record import VaultRecord
     from agents.state import AgentHome, MachineState
@@ -61,6 +61,7 @@ def greet(
     *,
     throttle: Throttle | None = None,
     on_request: Callable[[Channel, Event], None] | None = None,
+    features: Sequence[str] = (),
 ) -> Greeted:
     """Connect as this machine and check who answers. Raises AgentError; nothing stays open then."""
     machine = home.machine()
@@ -69,7 +70,7 @@ def greet(
     certificate_hash = hashlib.sha256(leaf_certificate(secured)).digest()
     channel = Channel(secured, str(address), on_notice, on_broken, throttle, on_request)
     try:
-        welcome = say_hello(channel)
+        welcome = say_hello(channel, features)
         record = check_welcome(welcome, machine)
         home.remember_record_number(record.number)
     except BaseException:
@@ -78,9 +79,9 @@ def greet(
     return Greeted(channel, welcome, record, certificate_hash)
 
 
-def say_hello(channel: Channel) -> messages.Welcome:
+def say_hello(channel: Channel, features: Sequence[str] = ()) -> messages.Welcome:
     """Send HELLO and return the WELCOME."""
-    hello = messages.Hello(versions=VERSIONS, agent_version=__version__)
+    hello = messages.Hello(versions=VERSIONS, agent_version=__version__, features=list(features))
     return answer(channel.request(hello), messages.Welcome, limits.HANDSHAKE)
 
 

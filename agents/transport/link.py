@@ -20,7 +20,7 @@ from agents.errors import AgentError, Busy, Refused
 from agents.transport.greeting import answer, greet
 from agents.transport.io_loop import Channel, settle
 from agents.transport.line import Line
-from agents.transport.retrying import DEFAULT_RETRY_FOR, Patience
+from agents.transport.retrying import DEFAULT_RETRY_FOR, JOB_STEPS, STEPS, Patience
 from protocol.wire import limits, messages
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class GatewayLink:
         self._policy = policy
         self._line = Line(
             dial=functools.partial(greet, home, throttle=throttle),
-            patience=Patience(retry_for),
+            patience=Patience(retry_for, steps=JOB_STEPS if job else STEPS),
             prepare=self._begin_on,
             on_notice=self._noticed,
             on_down=self._down,

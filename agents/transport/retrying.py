@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 STEPS = (0.0, 2.0, 4.0, 8.0)
 """Seconds before the first, second, third and every later attempt."""
+JOB_STEPS = (0.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+"""The same for jobs, whose patience is longer: a session is held for them, so they come back often."""
 JITTER = 0.25
 """Each wait is longer or shorter by up to this share, so that a fleet does not come back in one moment."""
 DEFAULT_RETRY_FOR = 120.0
@@ -20,8 +22,13 @@ class Patience:
     """
 
     def __init__(
-        self, retry_for: float, clock: Callable[[], float] = time.monotonic, chance: Callable[[], float] = random.random
+        self,
+        retry_for: float,
+        clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+        steps: Sequence[float] = STEPS,
     ) -> None:
+        self._steps = steps
         self._retry_for = retry_for
         self._clock = clock
         self._chance = chance
@@ -42,7 +49,7 @@ class Patience:
         if self._since is None:
             self._since = now
         left = self._since + self._retry_for - now
-        step = STEPS[min(self._attempt, len(STEPS) - 1)]
+        step = self._steps[min(self._attempt, len(self._steps) - 1)]
         self._attempt += 1
         seconds = max(step * (1 + JITTER * (2 * self._chance() - 1)), at_least or 0.0)
         return seconds if left > 0 and seconds <= left else None
