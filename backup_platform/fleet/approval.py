@@ -13,6 +13,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from backup_platform.audit.services import record as record_audit
+from backup_platform.jobs.waking import wake
 from backup_platform.tenants.asking import Asker, allowed
 from backup_platform.tenants.scope import tenant_scope
 
@@ -71,6 +72,7 @@ def _move(machine: Machine, before: Sequence[str], after: str, verb: str, actor:
         record_audit(verb, actor=actor, object=f"machine:{row.pk}", tenant=row.tenant_id, name=row.name,
                      before={"state": row.state}, after={"state": after}, **note)  # fmt: skip
         plan_again(row.tenant_id, row.pk)
+        wake(row.pk)  # gateways end the open connections of a machine that may not be here any more
     machine.state = after
     return True
 

@@ -44,6 +44,15 @@ class Arrival:
 
 
 @dataclass(frozen=True, slots=True)
+class Beat:
+    """What a gateway says of itself: where it listens, and how much it has to do."""
+
+    address: str = ""
+    connections: int = 0
+    backups: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """A connected machine about which the database says something else than its gateway thinks."""
 
@@ -71,7 +80,9 @@ ARRIVED_SQL = """
 STANDING_SQL = """
     SELECT id, state, connected_to, COALESCE(extract(epoch FROM now() - connected_at), 1e9)
     FROM fleet_machine
-    WHERE id = ANY(%(machines)s) AND (state <> 'active' OR (id = ANY(%(controlling)s) AND connected_to <> %(gateway)s))
+    WHERE id = ANY(%(machines)s)
+      AND (state NOT IN ('active', 'pending') OR (state = 'pending' AND record <> '')
+           OR (id = ANY(%(controlling)s) AND connected_to <> %(gateway)s))
 """
 LEFT_SQL = """
     UPDATE fleet_machine SET connected_to = '', disconnected_at = now(), last_seen_at = GREATEST(last_seen_at, now())
@@ -87,15 +98,22 @@ BURY_SQL = """
 """
 
 
-def open_gateway(name: str, *, address: str = "") -> None:
+def open_gateway(name: str, said: Beat | None = None) -> None:
     """A gateway starts: what an earlier life of the same name left connected is not, and the beat begins."""
     _execute(BURY_SQL, {"gateway": name, "buried_after": BURIED_AFTER})
-    beat(name, address=address)
+    beat(name, said or Beat())
 
 
-def beat(name: str, *, address: str = "", connections: int = 0, backups: int = 0) -> None:
+def beat(name: str, said: Beat | None = None) -> None:
     """The gateway is at work: one write for all its machines."""
-    row = GatewayBeat(name=name, seen_at=Now(), address=address[:255], connections=connections, backups=backups)
+    said = said or Beat()
+    row = GatewayBeat(
+        name=name,
+        seen_at=Now(),
+        address=said.address[:255],
+        connections=said.connections,
+        backups=said.backups,
+    )
     GatewayBeat.objects.bulk_create(
         [row],
         update_conflicts=True,
@@ -146,7 +164,7 @@ def find_standing(gateway: str, machine_ids: Sequence[UUID], controlling: Sequen
     connected elsewhere or not at all. One query; usually it finds nothing."""
     if not machine_ids:
         return []
-    asked = {"machines": list(machine_ids), "controlling": list(controlling), "gateway": gateway}
+    asked: dict[str, Any] = {"machines": list(machine_ids), "controlling": list(controlling), "gateway": gateway}
     with connection.cursor() as cursor:
         cursor.execute(STANDING_SQL, asked)
         return [Standing(UUID(str(row[0])), row[1], row[2], float(row[3])) for row in cursor.fetchall()]

@@ -1,7 +1,7 @@
 """A machine's certificate is renewed over the same identity key, long before it ends.
 
-The machine is its key: statements, machine records and connections are bound to it. So a renewal changes nothing but the
-dates, and a request over any other key is refused, whoever signed it.
+The machine is its key: statements, machine records and connections are bound to it. So a renewal changes nothing but
+the dates, and a request over any other key is refused, whoever signed it.
 """
 
 from __future__ import annotations

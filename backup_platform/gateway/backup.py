@@ -16,6 +16,7 @@ from backup_platform.gateway.arriving import Arriving
 from backup_platform.gateway.caller import Caller
 from backup_platform.gateway.context import Context
 from backup_platform.gateway.faults import refusal_for
+from backup_platform.gateway.job_ties import JobTie
 from backup_platform.gateway.open_packs import Holder
 from backup_platform.gateway.peer import Peer
 from protocol.wire import messages
@@ -26,11 +27,12 @@ log = structlog.get_logger(__name__)
 class Backup:
     """Made by BEGIN, closed by COMMITTED, by the end of the connection, or by a newer connection."""
 
-    def __init__(self, context: Context, peer: Peer, caller: Caller, holder: Holder) -> None:
+    def __init__(self, context: Context, peer: Peer, caller: Caller, holder: Holder, tied: JobTie) -> None:
         self.context = context
         self.caller = caller
         self.peer = peer
         self.holder = holder
+        self.tied = tied
         self.arriving = Arriving(
             context.packs, holder, context.limits, stored=self._stored, failed=self.fail, freed=peer.freed
         )
@@ -38,14 +40,16 @@ class Backup:
         self._closing: asyncio.Task[None] | None = None
 
     @classmethod
-    async def attach(cls, context: Context, peer: Peer, caller: Caller, session: UUID, fence: int) -> Backup:
+    async def attach(
+        cls, context: Context, peer: Peer, caller: Caller, session: UUID, fence: int, tied: JobTie
+    ) -> Backup:
         """Hold the session on this connection; an older connection of this gateway that held it is closed first."""
         older = context.backups.pop(session, None)
         if older is not None:
             older.fail(Fenced())
             await older.close()
         holder = Holder(session, fence, caller.tenant_id, caller.vault_id, caller.machine_id)
-        backup = context.backups[session] = cls(context, peer, caller, holder)
+        backup = context.backups[session] = cls(context, peer, caller, holder, tied)
         return backup
 
     async def close(self) -> None:
@@ -76,7 +80,8 @@ class Backup:
             heard = self.peer.received_at
             try:
                 await self.context.pools.database(
-                    lambda: handlers.renew(self.caller, self.holder), self.holder.tenant_id
+                    lambda: handlers.renew(self.caller, self.holder, self.tied, self.peer.bytes_received),
+                    self.holder.tenant_id,
                 )
             except (Fenced, MachineRevoked) as fault:
                 self.fail(fault)

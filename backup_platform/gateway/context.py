@@ -18,6 +18,7 @@ from protocol.wire.errors import FailureCode
 
 if TYPE_CHECKING:
     from backup_platform.gateway.backup import Backup
+    from backup_platform.gateway.control_desk import ControlDesk
     from backup_platform.gateway.peer import Peer
 
 
@@ -37,6 +38,7 @@ class Context:
     ca: bytes
     server_version: str
     commits: asyncio.Semaphore
+    desk: ControlDesk
     backups: dict[UUID, Backup] = field(default_factory=dict)
 
     @property

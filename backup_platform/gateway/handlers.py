@@ -17,7 +17,9 @@ from backup_platform.catalog.models import Snapshot
 from backup_platform.catalog.present import missing_ids
 from backup_platform.fleet import access, services
 from backup_platform.fleet.models import Machine
+from backup_platform.gateway import job_ties
 from backup_platform.gateway.caller import Caller
+from backup_platform.gateway.job_ties import JobTie
 from backup_platform.gateway.open_packs import Holder
 from backup_platform.jobs.models import WorkerBeat
 from backup_platform.tenants.scope import tenant_scope
@@ -30,10 +32,9 @@ WORKER_SILENCE = timedelta(seconds=60)
 
 def recognise(identity_hash: bytes) -> tuple[Caller, bytes]:
     """The machine with this key, and its vault's record. Raises MachineUnknown, MachineRevoked."""
-    machine = access.authenticate(identity_hash)
+    machine = access.admit(identity_hash)
     with tenant_scope(machine.tenant_id):
         vault = Vault.objects.get(pk=machine.vault_id)
-        services.touch_presence(machine.pk)
     caller = Caller(
         machine_id=machine.pk,
         tenant_id=machine.tenant_id,
@@ -68,13 +69,15 @@ def enroll(message: messages.Enroll) -> tuple[messages.Enrolled, UUID]:
 
 def publish(caller: Caller, message: messages.Publish) -> messages.Published:
     """Keep the machine's record."""
-    services.publish_record(_machine(caller), message.machine_record)
+    services.publish_record(access.admit(caller.identity_hash), message.machine_record)
     return messages.Published()
 
 
-def begin(caller: Caller, message: messages.Begin, spool: str) -> tuple[messages.Begun, UUID]:
-    """Open or take over the machine's session. Raises Busy, MachineRevoked."""
-    begun = sessions.begin_session(_machine(caller), spool, message.generation)
+def begin(caller: Caller, message: messages.Begin, spool: str) -> tuple[messages.Begun, UUID, JobTie]:
+    """Open or take over the machine's session, and say which job it is. Raises Busy, MachineRevoked, Refusal."""
+    machine = _machine(caller)
+    job_ties.check(machine, message)
+    begun = sessions.begin_session(machine, spool, message.generation)
     answer = messages.Begun(
         session=begun.session.bytes,
         fence=begun.fence,
@@ -84,14 +87,15 @@ def begin(caller: Caller, message: messages.Begin, spool: str) -> tuple[messages
         head_sequence=begun.head_sequence,
         base=begun.base.bytes if begun.base else b"",
     )
-    return answer, begun.session
+    return answer, begun.session, job_ties.tie(machine, message)
 
 
-def renew(caller: Caller, holder: Holder) -> None:
-    """Keep a session's lease. Raises Fenced, and MachineRevoked: a long backup ends with its machine's access."""
+def renew(caller: Caller, holder: Holder, tied: JobTie, received: int) -> None:
+    """Keep a session's lease, and its job's. Raises Fenced; MachineRevoked: a backup ends with its machine's access."""
     _machine(caller)
     services.touch_presence(caller.machine_id)
     sessions.renew_session(holder.session, holder.fence)
+    job_ties.keep(tied, received)
 
 
 def question(caller: Caller, message: messages.Question) -> messages.Answer:
@@ -105,7 +109,9 @@ def question(caller: Caller, message: messages.Question) -> messages.Answer:
     return messages.Answer(missing=bytes(bitmap))
 
 
-def commit(caller: Caller, message: messages.Commit, root: bytes) -> messages.Committed | messages.Missing:
+def commit(
+    caller: Caller, message: messages.Commit, root: bytes, tied: JobTie
+) -> messages.Committed | messages.Missing:
     """Publish a snapshot. Raises Fenced, InvalidCommit, MachineRevoked, StoreError."""
     result = committing.commit_snapshot(
         _machine(caller),
@@ -119,6 +125,7 @@ def commit(caller: Caller, message: messages.Commit, root: bytes) -> messages.Co
     )
     if isinstance(result, committing.MissingIds):
         return messages.Missing(ids=b"".join(result.ids[: limits.MAX_LONG_LIST]))
+    job_ties.committed(tied, result.snapshot, message.statistics)
     return messages.Committed(
         snapshot=result.snapshot.bytes, state=str(result.state), received_at=microseconds(result.received_at)
     )

@@ -12,8 +12,10 @@ from typing import Any
 
 import structlog
 
+from backup_platform.fleet import presence
 from backup_platform.gateway.admission import Admission, QuestionMeter, ReceivedBytes, SentBytes
 from backup_platform.gateway.context import Context
+from backup_platform.gateway.control_desk import ControlDesk
 from backup_platform.gateway.file_layer import FileLayer
 from backup_platform.gateway.limits import GatewayLimits
 from backup_platform.gateway.open_packs import OpenPacks
@@ -75,6 +77,7 @@ class Gateway:
         self._spawn(_every(self.limits.sweep_seconds, self._watch_times))
         self._spawn(_every(self.limits.retry_seconds, packs.tend))
         self._spawn(_every(CERTIFICATE_SECONDS, self._renew_certificate))
+        self._spawn(self.context.desk.work(self._beat))
         log.info("gateway serving", host=self.host, port=self.port, spool=own.name)
         return self.port
 
@@ -103,6 +106,7 @@ class Gateway:
         if running:
             await asyncio.wait(running)
         await self.context.packs.seal_all()
+        await self.context.desk.close()
 
     def _make_context(self, pools: Pools, packs: OpenPacks) -> Context:
         limits = self.limits
@@ -119,6 +123,7 @@ class Gateway:
             ca=self.tls.ca,
             server_version=SERVER_VERSION,
             commits=asyncio.Semaphore(limits.commits),
+            desk=ControlDesk(pools, packs.spool.name),
         )
 
     # --- connections -------------------------------------------------------------------------------------------------
@@ -178,6 +183,11 @@ class Gateway:
         now = asyncio.get_running_loop().time()
         for peer in list(self.peers):
             peer.check_times(now)
+
+    def _beat(self) -> presence.Beat:
+        """What this gateway says of itself every few seconds."""
+        context = self.context
+        return presence.Beat(f"{self.host}:{self.port}", context.admission.connections, len(context.backups))
 
     async def _renew_certificate(self) -> None:
         self.tls = await self.context.pools.database(server_tls)

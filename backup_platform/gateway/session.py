@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
 import structlog
 
-from backup_platform.gateway import handlers, restoring
+from backup_platform.gateway import control_work, handlers, job_ties, restoring
 from backup_platform.gateway.admission import MOST_WAIT
 from backup_platform.gateway.backup import Backup
 from backup_platform.gateway.caller import Caller, Scope
 from backup_platform.gateway.context import Context
+from backup_platform.gateway.control import PROGRESS_SECONDS, ControlLine, days_left
 from backup_platform.gateway.errors import Refusal
 from backup_platform.gateway.faults import refusal_for
 from backup_platform.gateway.limits import held_bytes
@@ -27,6 +29,7 @@ from backup_platform.gateway.peer import Peer, event_cost
 from protocol.wire import Event, Unsupported, messages
 from protocol.wire import limits as wire_limits
 from protocol.wire.errors import FailureCode
+from protocol.wire.features import CONTROL
 from protocol.wire.versions import choose_version
 
 log = structlog.get_logger(__name__)
@@ -42,6 +45,7 @@ class PeerSession:
         self.caller: Caller | None = None
         self.scope: Scope | None = None
         self.backup: Backup | None = None
+        self.control: ControlLine | None = None
         self.nonce = context.new_nonce()
         self.certificate_hash = context.certificate_hash  # of the leaf that this connection was shown
         self.questions = 0
@@ -75,6 +79,13 @@ class PeerSession:
             await self.backup.close()
         self.peer.say_goodbye(reason)
 
+    def end(self, refusal: Refusal) -> None:
+        """Tell the peer why nothing more happens here, and end its connection; what it does is cut off."""
+        if not self.ending:
+            log.info("connection ended", code=refusal.code.name, **self.labels())
+            self.ending = True
+            self.peer.fail(refusal)
+
     def labels(self) -> dict[str, str]:
         """Who this is, for log lines: ids shortened."""
         machine = str(self.caller.machine_id)[:8] if self.caller else "unknown"
@@ -101,7 +112,14 @@ class PeerSession:
                 self.peer.send(messages.Pong(time=message.time), request)
             case messages.Pong():
                 pass
+            case messages.Control() | messages.Report() | messages.Renew():
+                await self._guard(request, lambda: self._answer_daemon(message, request))
+            case messages.Progress() | messages.Accepted() | messages.Cancelled() | messages.Configured():
+                await self._hear_daemon(message, request)
+            case messages.Failure() if self.control is not None and request:
+                await self._hear_daemon(message, request)
             case messages.Goodbye() | messages.Failure():
+                await self._stop_backup()
                 self.ending = True
                 self.peer.say_goodbye("")
             case messages.Question():
@@ -153,6 +171,7 @@ class PeerSession:
             caller, vault_record = await self.context.pools.database(lambda: handlers.recognise(identity_hash))
             self.caller, self.scope = caller, Scope(caller)
             self.context.recognised(self.peer)
+            self.context.desk.enter(self, caller.machine_id)
         self.peer.send(
             messages.Welcome(
                 version=version,
@@ -166,6 +185,7 @@ class PeerSession:
                 vault_id=caller.vault_id.bytes if caller else b"",
                 vault_record=vault_record,
                 write_only=caller.write_only if caller else False,
+                features=[CONTROL] if caller and CONTROL in message.features else [],
             ),
             request,
         )
@@ -176,6 +196,41 @@ class PeerSession:
         log.info("machine enrolled", peer=self.peer.address, machine=str(machine_id)[:8])
         self.peer.send(answer, request)
 
+    # --- a daemon's control connection -------------------------------------------------------------------------------
+
+    async def _answer_daemon(self, message: messages.Message, request: int) -> None:
+        caller = self._known()
+        match message:
+            case messages.Control():
+                await self._begin_control(message, request)
+            case messages.Renew(csr=csr):
+                self.peer.send(await self.context.pools.database(lambda: control_work.renew(caller, csr)), request)
+                log.info("certificate renewed", **self.labels())
+            case messages.Report() if self.control is not None:
+                self.peer.send(await self.context.desk.report(self.control, message), request)
+
+    async def _hear_daemon(self, message: messages.Message, request: int) -> None:
+        if self.control is None:
+            return
+        if isinstance(message, messages.Progress):
+            self.control.note(message)
+        else:
+            await self.context.desk.guarded(self.control.answer, message, request)
+
+    async def _begin_control(self, message: messages.Control, request: int) -> None:
+        offset = (message.time - time.time_ns() // 1000) / 1_000_000
+        self.control, joined = await self.context.desk.join(self, self._known(), message, offset)
+        self.peer.send(
+            messages.Controlled(
+                stop=b"".join(job.bytes for job in joined.stop),
+                configuration=joined.configuration.text,
+                progress_seconds=PROGRESS_SECONDS,
+                certificate_days_left=days_left(self.peer.transport.get_extra_info("ssl_object")),
+            ),
+            request,
+        )
+        log.info("control connection opened", running=len(message.running), **self.labels())
+
     # --- backing up --------------------------------------------------------------------------------------------------
 
     async def _begin(self, message: messages.Begin, request: int) -> None:
@@ -183,8 +238,8 @@ class PeerSession:
         await self._leave_backup()
         self.context.check_room_for_backup()
         spool = self.context.spool_name
-        answer, session_id = await self._database(lambda: handlers.begin(caller, message, spool))
-        self.backup = await Backup.attach(self.context, self.peer, caller, session_id, answer.fence)
+        answer, session_id, tied = await self._database(lambda: handlers.begin(caller, message, spool))
+        self.backup = await Backup.attach(self.context, self.peer, caller, session_id, answer.fence, tied)
         self.peer.send(answer, request)
         log.info("backup begun", session=str(session_id)[:8], fence=answer.fence, **self.labels())
 
@@ -226,11 +281,15 @@ class PeerSession:
         await backup.arriving.settle()
         root = bytes(event.payload)
         async with self.context.commits:
-            answer = await self._database(lambda: handlers.commit(caller, message, root))
+            answer = await self._database(lambda: handlers.commit(caller, message, root, backup.tied))
         self.peer.send(answer, request)
         if isinstance(answer, messages.Committed):
             log.info("snapshot committed", snapshot=answer.snapshot.hex()[:12], **self.labels())
             await self._leave_backup()
+
+    async def _stop_backup(self) -> None:
+        if self.backup is not None:
+            await self.context.desk.guarded(self._database, partial(job_ties.stopped, self.backup.tied))
 
     async def _leave_backup(self) -> None:
         if self.backup is not None:
@@ -335,6 +394,8 @@ class PeerSession:
 
     async def _end(self) -> None:
         self.ending = True
+        if self.caller is not None:
+            self.context.desk.leave(self, self.caller.machine_id)
         for task in list(self._beside):
             task.cancel()
         await self._beside_done()

@@ -86,7 +86,7 @@ def test_late_word_of_an_old_gateway_does_not_hide_the_new_connection(machine):
 
 def test_a_thousand_beats_write_no_machine(machine, django_assert_num_queries):
     with django_assert_num_queries(1) as written:
-        presence.beat("g1", connections=1000)
+        presence.beat("g1", presence.Beat("host:1", 1000, 3))
     assert "fleet_machine" not in written.captured_queries[0]["sql"]
 
 

@@ -60,11 +60,13 @@ class RunningGateway:
         """As SIGKILL does: nothing is flushed, sealed or said; only the threads of this process are collected."""
 
         async def cut() -> None:
-            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in tasks:
                 task.cancel()
             self.gateway._listener.close()
             for peer in list(self.gateway.peers):
                 peer.transport.abort()
+            await asyncio.wait(tasks, timeout=5)
 
         context = self.gateway.context
         context.packs.park = lambda holder, pack: pack.writer.close()
