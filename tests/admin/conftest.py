@@ -8,6 +8,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from django.db.models import ForeignKey, Model
 from django.test import Client
 from django.utils import timezone
 
@@ -15,6 +16,8 @@ from backup_platform.audit.services import record
 from backup_platform.catalog.models import Pack, Session, Snapshot
 from backup_platform.fleet.models import EnrollmentToken, Machine
 from backup_platform.jobs.models import Job, WorkerBeat
+from backup_platform.notifications.models import Alert, Channel, Delivery, Snooze, WatchRules
+from backup_platform.notifications.secret_box import seal
 from backup_platform.tenants.models import Member, Role, Tenant, User
 from backup_platform.tenants.scope import without_tenant_scope
 from backup_platform.vaults.models import Vault
@@ -33,9 +36,43 @@ class World:
     pack: Pack
     job: Job
     member: Member
+    channel: Channel
 
     def rows(self):
-        return list(vars(self).values())
+        return [row for row in vars(self).values() if isinstance(row, Model)]
+
+    def row_of(self, model):
+        """The world's row of a model. One that nobody has made by hand is made of its fields."""
+        for row in [*self.rows(), *self.made.values()]:
+            if isinstance(row, model):
+                return row
+        self.made[model] = make_row(model, self)
+        return self.made[model]
+
+
+def make_row(model, world: World):
+    """A row of any model: what has no default is filled in by its kind, and it belongs to the world's other rows."""
+    name = world.tenant.name
+    values = {}
+    for column in model._meta.concrete_fields:
+        if isinstance(column, ForeignKey):
+            if column.name in {"tenant", "machine"} or not column.null:
+                values[column.name] = world.row_of(column.related_model)
+        elif not (column.has_default() or column.null or column.primary_key or getattr(column, "auto_now_add", False)):
+            values[column.name] = value_for(column, name)
+    return model.objects.create(**values)
+
+
+def value_for(column, name: str):
+    """A value that fits a column's kind; texts say whose they are."""
+    if column.choices:
+        return column.choices[0][0]
+    kinds = {"UUIDField": uuid4(), "DateTimeField": timezone.now(), "BinaryField": os.urandom(32), "BooleanField": False,
+             "JSONField": {}, "EmailField": f"{name}@example.org", "URLField": f"https://{name}.example.org"}  # fmt: skip
+    kind = column.get_internal_type()
+    if kind in kinds:
+        return kinds[kind]
+    return 1 if "Integer" in kind or kind == "FloatField" else f"{name}-{column.name}"[: column.max_length]
 
 
 def make_world(name: str, number: int) -> World:
@@ -64,7 +101,22 @@ def make_world(name: str, number: int) -> World:
     user = User.objects.create_user(f"{name}-admin", password=f"a password of {name}")
     member = Member.objects.create(user=user, tenant=tenant, role=Role.ADMIN)
     record("test.done", actor=f"{name}-actor", object=f"machine:{machine.pk}", tenant=tenant)
-    return World(tenant, vault, machine, token, session, snapshot, pack, job, member)
+    return World(tenant, vault, machine, token, session, snapshot, pack, job, member, make_alerts(tenant, machine))
+
+
+def make_alerts(tenant: Tenant, machine: Machine) -> Channel:
+    """One alert, told by one channel, and what a tenant may say about such things."""
+    number = uuid4()
+    channel = Channel.objects.create(
+        id=number, tenant=tenant, name=f"{tenant.name}-channel", kind="webhook", settings={"shown": "https://host/…"},
+        sealed=seal(number, {"url": SECRET.decode(), "key": SECRET.decode()}),
+    )  # fmt: skip
+    alert = Alert.objects.create(tenant=tenant, machine=machine, kind="failed", subject=f"machine:{machine.pk}",
+                                 level=30, text=f"{tenant.name} failed.", dedupe_key="x")  # fmt: skip
+    Delivery.objects.create(tenant=tenant, alert=alert, channel=channel, event="opened")
+    Snooze.objects.create(tenant=tenant, until=timezone.now(), by=f"{tenant.name}-operator")
+    WatchRules.objects.create(tenant=tenant)
+    return channel
 
 
 @pytest.fixture

@@ -1,0 +1,216 @@
+"""Alerts, snoozes and thresholds."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.contrib import admin, messages
+from django.db.models import F
+from django.utils import timezone
+from unfold.decorators import action, display
+
+from backup_platform.audit.services import record as record_audit
+from backup_platform.console import showing
+from backup_platform.console.model_admin import MACHINE_FILTER, TENANT_FILTER, TenantModelAdmin
+from backup_platform.notifications import acting
+from backup_platform.notifications.admin.asking import LEVEL_COLOURS, AskingAdmin, person_of, tenant_shown
+from backup_platform.notifications.admin.forms import SnoozeAlertForm, SnoozeForm
+from backup_platform.notifications.models import Alert, Snooze, WatchRules
+
+STATE_COLOURS = {"open": "danger", "acknowledged": "warning", "over": "success"}
+
+
+class OverFilter(admin.SimpleListFilter):
+    """Open ones, those that somebody looks after, and those that are over."""
+
+    title = "state"
+    parameter_name = "standing"
+
+    def lookups(self, request, model_admin):
+        """What can be chosen."""
+        return [("open", "Open"), ("acknowledged", "Acknowledged"), ("over", "Over")]
+
+    def queryset(self, request, queryset):
+        """The chosen ones."""
+        chosen = {
+            "open": {"resolved_at__isnull": True},
+            "acknowledged": {"resolved_at__isnull": True, "acknowledged_at__isnull": False},
+            "over": {"resolved_at__isnull": False},
+        }
+        return queryset.filter(**chosen.get(self.value() or "", {}))
+
+
+@admin.register(Alert)
+class AlertAdmin(AskingAdmin):
+    """What is wrong, open ones first, the worst of them at the top."""
+
+    allowed = frozenset({"view", "change"})
+    list_display = ["level_shown", "text", "state_shown", "opened_shown", "last_shown", "count", "tenant"]
+    list_display_links = ["text"]
+    list_filter = [OverFilter, "level", "kind", MACHINE_FILTER, TENANT_FILTER]
+    list_select_related = ["tenant"]
+    search_fields = ["text"]
+    actions_detail = ["acknowledge", "snooze"]
+    fieldsets = [
+        (None, {"fields": ["text", "advice", "level_shown", "state_shown", "kind_shown", "machine", "tenant"]}),
+        ("Times", {"fields": ["opened_shown", "last_shown", "count", "acknowledged_shown", "over_shown"]}),
+        ("Who was told", {"fields": ["told_shown"]}),
+    ]
+
+    def get_ordering(self, request):
+        """Open before over, then the worst, then the newest."""
+        return [F("resolved_at").desc(nulls_first=True), "-level", "-opened_at"]
+
+    def has_change_permission(self, request, obj=None):
+        """No field can be edited; the right to change is the right to acknowledge and to snooze."""
+        return False
+
+    @action(description="Acknowledge", icon="done_all", permissions=["act"])
+    def acknowledge(self, request, object_id):
+        """Say that somebody looks after it."""
+        alert = self.found(request, object_id)
+        if request.method != "POST":
+            lines = [alert.text, "No more reminders are sent. That it is over will still be told."]
+            return self.ask(request, alert, "Acknowledge this alert?", lines, "Acknowledge")
+        if acting.acknowledge(alert, actor=self.person(request)):
+            messages.success(request, "The others see that you look after it.")
+        else:
+            messages.info(request, "It was acknowledged before, or is over.")
+        return self.back_to(alert)
+
+    @action(description="Snooze", icon="snooze", permissions=["act"])
+    def snooze(self, request, object_id):
+        """Tell nobody for a while."""
+        alert = self.found(request, object_id)
+        form = SnoozeAlertForm(request.POST or None)
+        if request.method != "POST" or not form.is_valid():
+            lines = [alert.text, "It stays on this page. If it is still true afterwards, it is told then."]
+            return self.ask(request, alert, "Snooze such alerts?", lines, "Snooze", form=form)
+        subject = alert.subject if form.cleaned_data["reach"] == "subject" else ""
+        made = acting.snooze(alert.tenant_id, until=form.until(), actor=self.person(request), kind=alert.kind,
+                             subject=subject, reason=form.cleaned_data["reason"])  # fmt: skip
+        messages.success(request, f"Nobody is told until {made.until:%Y-%m-%d %H:%M} UTC.")
+        return self.back_to(alert)
+
+    @display(description="Level", ordering="level", label=LEVEL_COLOURS)
+    def level_shown(self, alert):
+        return alert.get_level_display()
+
+    @display(description="Kind", ordering="kind")
+    def kind_shown(self, alert):
+        return alert.get_kind_display()
+
+    @display(description="State", label=STATE_COLOURS)
+    def state_shown(self, alert):
+        return "over" if alert.resolved_at else "acknowledged" if alert.acknowledged_at else "open"
+
+    @display(description="Since", ordering="opened_at")
+    def opened_shown(self, alert):
+        return showing.moment(alert.opened_at)
+
+    @display(description="Last seen", ordering="last_seen_at")
+    def last_shown(self, alert):
+        return showing.moment(alert.last_seen_at)
+
+    @display(description="Acknowledged")
+    def acknowledged_shown(self, alert):
+        if not alert.acknowledged_at:
+            return showing.NOTHING
+        return f"by {alert.acknowledged_by}, {showing.ago(alert.acknowledged_at)}"
+
+    @display(description="Over")
+    def over_shown(self, alert):
+        if not alert.resolved_at:
+            return "not yet"
+        return f"{showing.ago(alert.resolved_at)}. {alert.resolution}".strip()
+
+    @display(description="Deliveries")
+    def told_shown(self, alert):
+        told = alert.deliveries.select_related("channel").order_by("pk")[:50]
+        said = [
+            f"{row.channel.name}: {row.get_event_display().lower()}, {row.get_state_display().lower()}" for row in told
+        ]
+        if said:
+            return "; ".join(said)
+        return (
+            "Nobody yet: it waits for a channel that wants it, or is snoozed."
+            if alert.pending
+            else "No channel wanted it."
+        )
+
+
+@admin.register(Snooze)
+class SnoozeAdmin(AskingAdmin):
+    """Until when nobody is told of what. Deleting one ends it."""
+
+    allowed = frozenset({"view", "add", "delete"})
+    form = SnoozeForm
+    list_display = ["what_shown", "until_shown", "by", "reason", "tenant"]
+    list_select_related = ["tenant"]
+    list_filter = ["kind", TENANT_FILTER]
+    fields = ["tenant", "kind", "hours", "reason"]
+    autocomplete_fields = ["tenant"]
+
+    def get_fields(self, request, obj=None):
+        """A new one asks for how long; one that is there says until when."""
+        if obj is not None:
+            return ["what_shown", "subject", "until_shown", "by", "reason", "tenant"]
+        return ["kind", "hours", "reason"] if tenant_shown(request) else ["tenant", "kind", "hours", "reason"]
+
+    def save_model(self, request, obj, form, change):
+        """Make it by the service, so that it is checked and audited as everywhere."""
+        tenant = self.tenant_of_new(request, form)
+        made = acting.snooze(
+            tenant.pk if tenant else None,
+            until=timezone.now() + timedelta(hours=form.cleaned_data["hours"]),
+            actor=self.person(request), kind=obj.kind, reason=obj.reason,
+        )  # fmt: skip
+        obj.pk, obj.tenant, obj.until = made.pk, made.tenant, made.until
+
+    def delete_model(self, request, obj):
+        """End it by the service, for the same reason."""
+        acting.end_snooze(obj, actor=self.person(request))
+
+    @display(description="What")
+    def what_shown(self, row):
+        what = row.get_kind_display() if row.kind else "Everything"
+        return f"{what}, one thing only" if row.subject else what
+
+    @display(description="Until", ordering="until")
+    def until_shown(self, row):
+        over = " (over)" if row.until <= timezone.now() else ""
+        return f"{row.until:%Y-%m-%d %H:%M} UTC{over}"
+
+
+@admin.register(WatchRules)
+class WatchRulesAdmin(TenantModelAdmin):
+    """From when on a tenant calls something late, silent or stale."""
+
+    allowed = frozenset({"view", "add", "change", "delete"})
+    list_display = ["name_shown", "server_silent", "laptop_silent", "server_overdue", "server_stale", "tenant_stale"]
+    list_select_related = ["tenant"]
+    hours = ["server_silent", "laptop_silent", "server_overdue", "laptop_overdue", "server_stale", "laptop_stale",
+             "tenant_stale"]  # fmt: skip
+
+    def get_fields(self, request, obj=None):
+        """All are hours; the tenant is fixed where one is shown, and once a row is there."""
+        return self.hours if obj is None and tenant_shown(request) else ["tenant", *self.hours]
+
+    def get_readonly_fields(self, request, obj=None):
+        """A row belongs to its tenant for good."""
+        return ["tenant"] if obj else []
+
+    def has_add_permission(self, request):
+        """One row a tenant."""
+        return super().has_add_permission(request) and not (tenant_shown(request) and WatchRules.objects.exists())
+
+    def save_model(self, request, obj, form, change):
+        """Save it, with a line in the audit: thresholds decide what is never heard of."""
+        obj.tenant_id = obj.tenant_id or tenant_shown(request).pk
+        super().save_model(request, obj, form, change)
+        record_audit("thresholds.changed", actor=person_of(request), object=f"tenant:{obj.tenant_id}",
+                     tenant=obj.tenant_id, **{name: getattr(obj, name) for name in self.hours})  # fmt: skip
+
+    @display(description="Thresholds of")
+    def name_shown(self, rules):
+        return rules.tenant.name
