@@ -151,6 +151,11 @@ class Job(models.Model):
     def __str__(self) -> str:
         return f"{self.kind} {self.subject}"
 
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether it waits or is at work."""
+        return self.state in UNFINISHED
+
 
 class JobLine(models.Model):
     """A line of a job's log: plain words, never a file's name unless the tenant opted in."""
