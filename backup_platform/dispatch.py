@@ -10,12 +10,15 @@ import logging
 import threading
 import time
 from functools import cache
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-from celery import Celery
 from django.conf import settings
 from django.db import transaction
 from kombu.exceptions import OperationalError
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +61,8 @@ def _publish(task: str, queue: str, job_id: UUID) -> None:
 @cache
 def _producer_app() -> Celery:
     """A Celery application that only sends: the workers' settings, and none of their patience."""
+    from celery import Celery  # only who sends needs it, and it is slow to import
+
     app = Celery("strongroom-dispatch", set_as_current=False)
     app.config_from_object(settings, namespace="CELERY")
     app.conf.broker_url = settings.CELERY_BROKER_URL

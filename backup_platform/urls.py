@@ -7,6 +7,8 @@ from django.urls import include, path
 
 from backup_platform.console import health, metrics
 
+admin.autodiscover()
+
 urlpatterns = [
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),

@@ -7,7 +7,9 @@ believed again. What cannot be read just now is an error of the scrub, never dam
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from django.db import connection
@@ -19,7 +21,7 @@ from backup_platform.catalog.damage import GOOD
 from backup_platform.catalog.errors import RecordUnavailable
 from backup_platform.catalog.models import Pack, PackState, Snapshot, SnapshotState
 from backup_platform.catalog.pack_check import PackReport
-from backup_platform.catalog.verification import examine_pack, tell_damage, verify_pack
+from backup_platform.catalog.verification import examine_pack, expectation, note_verified, read_pack, tell_damage
 from backup_platform.catalog.work import ask_to_deduplicate, wake_waiting_snapshots
 from backup_platform.fleet.models import Machine
 from backup_platform.storage.base import NotFound, StoreError
@@ -29,6 +31,9 @@ from backup_platform.vaults.models import Vault, WrappedSecret
 logger = logging.getLogger(__name__)
 
 PAGE = 200
+READERS = 2
+"""Packs read at once: hashing keeps a core busy for as long as a fast disk reads. Memory: a record for each."""
+Reading = Future[PackReport | None]
 NOT_OPEN = (PackState.SEALED, PackState.VERIFIED, PackState.DAMAGED)
 COMMITTED = (*GOOD, SnapshotState.DAMAGED)
 
@@ -63,9 +68,9 @@ def scrub_all() -> Scrubbed:
     with without_tenant_scope("a scrub covers every tenant"):
         stores.local_target()
         result.open_packs = Pack.objects.filter(state=PackState.OPEN).count()
-        for pack in _packs():
+        for pack, reading in _read_ahead(_packs()):
             with tenant_scope(pack.tenant_id):
-                _scrub_pack(pack, result)
+                _scrub_pack(pack, reading, result)
         for vault in Vault.objects.order_by("number").iterator(chunk_size=PAGE):
             with tenant_scope(vault.tenant_id):
                 _scrub_records(vault, result)
@@ -85,11 +90,25 @@ def _packs() -> Iterator[Pack]:
         last = page[-1].pk
 
 
-def _scrub_pack(pack: Pack, result: Scrubbed) -> None:
+def _read_ahead(packs: Iterator[Pack]) -> Iterator[tuple[Pack, Reading]]:
+    """Each pack with its reading under way: threads read and hash, this one asks and tells the database."""
+    under_way: deque[tuple[Pack, Reading]] = deque()
+    with ThreadPoolExecutor(READERS, "scrub") as readers:
+        for pack in packs:
+            with tenant_scope(pack.tenant_id):
+                expected = expectation(pack)
+            under_way.append((pack, readers.submit(read_pack, pack, expected)))
+            if len(under_way) > READERS:
+                yield under_way.popleft()
+        yield from under_way
+
+
+def _scrub_pack(pack: Pack, reading: Reading, result: Scrubbed) -> None:
     result.packs += 1
     result.bytes += pack.bytes
     try:
-        report = _look_at(pack)
+        report = reading.result() or examine_pack(pack)
+        _take_effect(pack, report)
     except (RecordUnavailable, StoreError) as fault:
         result.unread.append(Fault("pack", pack.uid.hex, str(fault)))
         return
@@ -97,18 +116,15 @@ def _scrub_pack(pack: Pack, result: Scrubbed) -> None:
         result.damaged.append(Fault("pack", pack.uid.hex, f"{report.fault} {len(report.bad)} records are affected."))
 
 
-def _look_at(pack: Pack) -> PackReport:
-    """Re-read one pack and let what was found take effect."""
-    if pack.state == PackState.SEALED and (report := verify_pack(pack.pk)) is not None:
-        return report
-    report = examine_pack(pack)
-    if report.bad:
+def _take_effect(pack: Pack, report: PackReport) -> None:
+    if pack.state == PackState.SEALED:
+        note_verified(pack, report)
+    elif report.bad:
         tell_damage(pack, report)
     elif report.intact and pack.state == PackState.DAMAGED:
         _believe_again(pack)
     elif not report.intact and not report.outgrown:
         Pack.objects.filter(pk=pack.pk).update(state=PackState.DAMAGED, fault=report.fault[:500])
-    return report
 
 
 def _believe_again(pack: Pack) -> None:

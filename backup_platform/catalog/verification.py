@@ -25,6 +25,12 @@ def verify_pack(pack_id: int) -> PackReport | None:
     if pack is None:
         return None
     report = examine_pack(pack)
+    note_verified(pack, report)
+    return report
+
+
+def note_verified(pack: Pack, report: PackReport) -> None:
+    """Let what re-reading a sealed pack found take effect."""
     with transaction.atomic():
         if report.intact:
             sealed = Pack.objects.filter(pk=pack.pk, state=PackState.SEALED)
@@ -32,20 +38,32 @@ def verify_pack(pack_id: int) -> PackReport | None:
         else:
             tell_damage(pack, report)
         ask_to_deduplicate(pack)
-    return report
 
 
 def examine_pack(pack: Pack) -> PackReport:
     """Re-read a pack from its place, changing nothing. A file that is gone from two looked-up places is damage."""
-    expected = Expected(pack.vault_id, pack.uid, pack.bytes, bytes(pack.digest), rows_of_pack(pack))
+    expected = expectation(pack)
     for _ in range(2):
-        try:
-            with open_pack_file(pack) as file:
-                return check_pack(file, expected)
-        except PackGone:
-            pack.refresh_from_db(fields=["place", "path"])
+        report = read_pack(pack, expected)
+        if report is not None:
+            return report
+        pack.refresh_from_db(fields=["place", "path"])
     everything = frozenset((record_id, place.offset) for record_id, place in expected.records)
     return PackReport("Its file is gone.", everything, outgrown=not everything and not is_pointed_at(pack))
+
+
+def expectation(pack: Pack) -> Expected:
+    """What the catalogue says about a pack."""
+    return Expected(pack.vault_id, pack.uid, pack.bytes, bytes(pack.digest), rows_of_pack(pack))
+
+
+def read_pack(pack: Pack, expected: Expected) -> PackReport | None:
+    """Re-read a pack from its place; None when its file is not there. Needs no database, so any thread may."""
+    try:
+        with open_pack_file(pack) as file:
+            return check_pack(file, expected)
+    except PackGone:
+        return None
 
 
 def tell_damage(pack: Pack, report: PackReport) -> Damage:

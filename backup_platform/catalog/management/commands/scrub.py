@@ -18,6 +18,7 @@ CLEAN, COULD_NOT_RUN, DAMAGE = 0, 1, 20
 
 
 class Command(BaseCommand):
+    requires_system_checks: list[str] = []
     help = "Re-read all packs, roots, statements and records. Exit code 0: clean, 20: damage, 1: could not run."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
