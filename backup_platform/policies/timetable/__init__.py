@@ -9,6 +9,7 @@ from .clocks import zone_named
 from .cron import Cron, parse_cron
 from .faults import ScheduleFault
 from .reading import ASKED, Timetable, of_text, permission, read
+from .reasons import Run, Shift, explained_runs
 from .runs import HORIZON, next_run, next_runs
 from .windows import Windows, read_windows
 
@@ -17,9 +18,12 @@ __all__ = [
     "HORIZON",
     "Blackouts",
     "Cron",
+    "Run",
     "ScheduleFault",
+    "Shift",
     "Timetable",
     "Windows",
+    "explained_runs",
     "next_run",
     "next_runs",
     "of_text",

@@ -48,15 +48,21 @@ def moments_after(after: int, timetable: Timetable, key: str) -> Iterator[int]:
 
 def next_moment(after: int, timetable: Timetable, key: str) -> int | None:
     """As `next_run`, in whole seconds since 1970 UTC."""
-    share, until = share_of(key), after + HORIZON
-    nominal = timetable.nominal(key)
-    start: int | None = _start(after - int(share * timetable.jitter), timetable)
-    while start is not None and (base := _base(start, timetable, nominal, until)) is not None:
+    share = share_of(key)
+    for _, base in bases_from(after, timetable, key, after + HORIZON):
         run = run_of(base, timetable, share)
         if run > after:
             return run
-        start = base + 1
     return None
+
+
+def bases_from(after: int, timetable: Timetable, key: str, until: int) -> Iterator[tuple[int, int]]:
+    """The due times and bases whose runs may come after a moment, in order."""
+    nominal = timetable.nominal(key)
+    start = _start(after - int(share_of(key) * timetable.jitter), timetable)
+    while (found := _base(start, timetable, nominal, until)) is not None:
+        yield found
+        start = found[1] + 1
 
 
 def run_of(base: int, timetable: Timetable, share: float) -> int:
@@ -73,15 +79,16 @@ def _start(moment: int, timetable: Timetable) -> int:
     return moment
 
 
-def _base(start: int, timetable: Timetable, nominal: Nominal, until: int) -> int | None:
-    """The first base not before `start`."""
+def _base(start: int, timetable: Timetable, nominal: Nominal, until: int) -> tuple[int, int] | None:
+    """The first due time not before `start` that has a base, and that."""
     due = nominal.first_from(start, until)
     if timetable.late_rather_than_never:
-        return None if due is None else timetable.permission.first_from(due, until)
+        base = None if due is None else timetable.permission.first_from(due, until)
+        return None if due is None or base is None else (due, base)
     while due is not None and not timetable.permission.holds(due):
         opened = timetable.permission.first_from(due, until)
         due = None if opened is None else nominal.first_from(opened, until)
-    return due
+    return None if due is None else (due, due)
 
 
 def latest_moment(since: int, until: int, timetable: Timetable, key: str) -> int | None:

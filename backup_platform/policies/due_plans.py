@@ -1,0 +1,84 @@
+"""Plans that are due, locked in lots, and how they go on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+from .timetable import ASKED
+
+SCHEDULE = ", ".join(f"'{name}', plan.settings -> 'schedule.{name}'" for name in ASKED)
+"""What `timetable.of_text` reads, made by the database: the rest of the settings never leaves it."""
+LOCK_SQL = f"""
+    SELECT plan.id, plan.policy_id, plan.machine_id, plan.next_run_at, plan.last_due_at, plan.zone,
+           jsonb_build_object({SCHEDULE})::text,
+           COALESCE(plan.settings ->> 'schedule.catch_up', 'once') = 'once',
+           machine.state = 'active' AND machine.paused_at IS NULL AND policy.paused_at IS NULL
+      FROM policies_plan plan
+      JOIN fleet_machine machine ON machine.id = plan.machine_id AND machine.tenant_id = plan.tenant_id
+      JOIN policies_policy policy ON policy.id = plan.policy_id AND policy.tenant_id = plan.tenant_id
+     WHERE plan.next_run_at <= %(now)s
+     ORDER BY plan.next_run_at, plan.id
+     LIMIT %(most)s
+       FOR UPDATE OF plan SKIP LOCKED
+"""  # noqa: S608 - ASKED is a constant of ours
+ADVANCE_SQL = """
+    UPDATE policies_plan plan
+       SET next_run_at = one.next_run_at, last_due_at = one.last_due_at,
+           fault = CASE WHEN one.fault = '' THEN plan.fault ELSE one.fault END
+      FROM unnest(%(plans)s::bigint[], %(next)s::timestamptz[], %(last)s::timestamptz[], %(faults)s::text[])
+           AS one (plan, next_run_at, last_due_at, fault)
+     WHERE plan.id = one.plan
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DuePlan:
+    """A plan whose time has come."""
+
+    id: int
+    policy_id: UUID
+    machine_id: UUID
+    next_run_at: datetime
+    last_due_at: datetime | None
+    zone: str
+    schedule: str
+    catches_up: bool
+    able: bool
+    """Neither the machine nor the policy is paused, and the machine may connect."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """How a plan goes on."""
+
+    plan_id: int
+    next_run_at: datetime | None
+    last_due_at: datetime | None
+    fault: str
+
+
+def lock_due(now: datetime, most: int) -> list[DuePlan]:
+    """Lock plans that are due and that nobody else holds; the longest due first."""
+    with connection.cursor() as cursor:
+        cursor.execute(LOCK_SQL, {"now": now, "most": most})
+        return [DuePlan(*row) for row in cursor.fetchall()]
+
+
+def advance(advances: Sequence[Advance]) -> None:
+    """Set when plans are due next. The caller holds their locks."""
+    if not advances:
+        return
+    columns: dict[str, Any] = {
+        "plans": [one.plan_id for one in advances],
+        "next": [one.next_run_at for one in advances],
+        "last": [one.last_due_at for one in advances],
+        "faults": [one.fault for one in advances],
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(ADVANCE_SQL, columns)
