@@ -32,6 +32,7 @@ TICKS = {
     "strongroom.sweep": (15, "control"),
     "strongroom.canary": (10, "control"),
     "strongroom.schedule": (15, "control"),
+    "strongroom.replan": (60, "control"),
     "strongroom.deliver": (10, "notify"),
     "strongroom.daily": (24 * 3600, "control"),
 }

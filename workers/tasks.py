@@ -39,6 +39,13 @@ def schedule() -> None:
     run_alone("schedule", lambda: tick(timezone.now()))
 
 
+@app.task(name="strongroom.replan")
+def replan() -> None:
+    from backup_platform.policies.repairing import repair
+
+    run_alone("replan", repair)
+
+
 @app.task(name="strongroom.deliver")
 def deliver() -> None:
     from backup_platform.notifications.delivery import deliver_due

@@ -125,18 +125,26 @@ def pause_machine(machine: Machine, by: str) -> bool:
     with tenant_scope(machine.tenant_id), transaction.atomic():
         done = Machine.objects.filter(pk=machine.pk, paused_at=None).update(paused_at=timezone.now())
         if done:
+            _replan(machine)
             _audit_machine("machine.paused", machine, by)
     return bool(done)
 
 
 def resume_machine(machine: Machine, by: str) -> bool:
-    """Offer this machine backups again; what became due meanwhile is offered now. False: it was not paused. Audited."""
+    """Offer this machine backups again: those that wait now, others at their times. False: not paused. Audited."""
     with tenant_scope(machine.tenant_id), transaction.atomic():
         done = Machine.objects.filter(pk=machine.pk, paused_at__isnull=False).update(paused_at=None)
         if done:
+            _replan(machine)
             _audit_machine("machine.resumed", machine, by)
             wake(machine.pk)
     return bool(done)
+
+
+def _replan(machine: Machine) -> None:
+    from backup_platform.policies.planning import replan
+
+    replan(machine.tenant_id, machines=[machine.pk])
 
 
 def pause_policy(policy: Policy, by: str) -> bool:

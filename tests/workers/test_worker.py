@@ -98,7 +98,7 @@ def test_beat_writes_the_timetable_and_its_ticks_expire(backup, platform_environ
     with (tmp_path / "beat.log").open("wb") as log:
         beat = subprocess.Popen(command, env=platform_environment, stdout=log, stderr=log)
     try:
-        wait_until(lambda: PeriodicTask.objects.count() >= 5, "beat's rows")
+        wait_until(lambda: PeriodicTask.objects.count() >= 6, "beat's rows")
     finally:
         beat.terminate()
         beat.wait(20)
@@ -107,6 +107,7 @@ def test_beat_writes_the_timetable_and_its_ticks_expire(backup, platform_environ
         "strongroom.sweep": (15, 30, "control"),
         "strongroom.canary": (10, 20, "control"),
         "strongroom.schedule": (15, 30, "control"),
+        "strongroom.replan": (60, 120, "control"),
         "strongroom.deliver": (10, 20, "notify"),
         "strongroom.daily": (86_400, 172_800, "control"),
     }
