@@ -51,6 +51,8 @@ NAVIGATION = [
         "separator": True,
         "items": [
             _item("Machines", "computer", "fleet.Machine"),
+            _item("Groups", "workspaces", "fleet.MachineGroup"),
+            _item("Policies", "rule_settings", "policies.Policy"),
             _item("Snapshots", "photo_camera", "catalog.Snapshot"),
             _item("Running backups", "cloud_upload", "catalog.Session"),
             _item("Jobs", "checklist", "jobs.Job"),

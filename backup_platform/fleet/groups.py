@@ -1,12 +1,11 @@
-"""Groups of machines, and the words that machines are found by.
+"""Groups of machines.
 
 `by` is the person who asks (their right `machines.manage` is checked here), or the name of a command.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
@@ -21,8 +20,6 @@ from backup_platform.tenants.scope import tenant_scope
 from .models import GroupMembership, Machine, MachineGroup
 
 MANAGE = "machines.manage"
-TAG = re.compile(r"[\w][\w.:@-]{0,39}")
-MAX_TAGS = 30
 MAX_GROUPS = 1000
 
 
@@ -121,33 +118,6 @@ def set_machines(group: MachineGroup, machines: Iterable[Machine | UUID], *, by:
     with tenant_scope(group.tenant_id), transaction.atomic():
         present = set(_lock(group).memberships.values_list("machine_id", flat=True))
         return add_machines(group, wanted - present, by=by), remove_machines(group, present - wanted, by=by)
-
-
-def set_tags(machine: Machine, tags: Sequence[str], *, by: Asker) -> list[str]:
-    """Give a machine the words it is found by, without doubles, in order. Raises `GroupRefused`."""
-    actor = allowed(by, MANAGE, machine)
-    kept = clean_tags(tags)
-    with tenant_scope(machine.tenant_id), transaction.atomic():
-        row = Machine.objects.select_for_update(no_key=True).get(pk=machine.pk)
-        if row.tags != kept:
-            record_audit("machine.tagged", actor=actor, object=f"machine:{row.pk}", tenant=row.tenant_id, name=row.name,
-                         before=row.tags, after=kept)  # fmt: skip
-            Machine.objects.filter(pk=row.pk).update(tags=kept)
-    machine.tags = kept
-    return kept
-
-
-def clean_tags(tags: Sequence[str]) -> list[str]:
-    """Tags in lower case, sorted, each once. Raises `GroupRefused`."""
-    kept = sorted({tag.strip().lower() for tag in tags if tag.strip()})
-    if len(kept) > MAX_TAGS:
-        raise GroupRefused(f"{len(kept)} tags are too many; a machine has at most {MAX_TAGS}.", "tags")
-    for tag in kept:
-        if not TAG.fullmatch(tag):
-            raise GroupRefused(
-                f"“{tag[:50]}” is not a tag; use up to 40 letters, digits, dots, colons, @, - and _.", "tags"
-            )
-    return kept
 
 
 def _clean_name(name: str) -> str:

@@ -13,9 +13,9 @@ from backup_platform.fleet.groups import (
     make_group,
     remove_machines,
     set_machines,
-    set_tags,
 )
 from backup_platform.fleet.models import GroupMembership, Machine, MachineGroup
+from backup_platform.fleet.places import set_groups, set_tags
 from backup_platform.policies.models import Plan
 from backup_platform.tenants.access import Actor
 from backup_platform.tenants.errors import Forbidden, OutOfReach
@@ -133,6 +133,14 @@ def test_a_group_that_limits_somebodys_rights_is_not_deleted(ours):
         MemberGroup.objects.create(member=member, group=group)
     with pytest.raises(GroupRefused, match="limited to the group"):
         delete_group(group, by="tests")
+
+
+def test_a_machine_is_put_into_exactly_the_groups_that_are_named(ours):
+    machine = ours.machine()
+    first, second, third = (ours.group(name) for name in ("a", "b", "c"))
+    assert set_groups(machine, [first, second], by="tests") == (2, 0)
+    assert set_groups(machine, [second, third], by="tests") == (1, 1)
+    assert [members(group) for group in (first, second, third)] == [set(), {machine.pk}, {machine.pk}]
 
 
 def test_tags_are_kept_in_one_form_and_audited(ours):
