@@ -6,7 +6,7 @@ import threading
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from backup_platform.notifications import acting, channels, endings
@@ -255,3 +255,39 @@ def test_a_slow_receiver_is_cut_off(tenant, hook, receiver, monkeypatch):
     release.set()
     assert Delivery.objects.get().last_error == "It did not answer in time."
     wait_until(lambda: receiver.hits, "the request")
+
+
+@pytest.mark.defence
+@pytest.mark.django_db(transaction=True)
+def test_what_one_worker_is_claiming_another_does_not_get(tenant, hook):
+    say(tenant)
+    plan_deliveries()
+    got: list = []
+
+    def other_worker():
+        with without_tenant_scope("tests"):
+            got.extend(claim_due("two"))
+        connection.close()
+
+    thread = threading.Thread(target=other_worker)
+    with transaction.atomic():
+        assert claim_due("one")
+        thread.start()
+        thread.join(5)  # it does not wait for us; without the lock it would, and then take the same
+    thread.join(30)
+    assert got == []
+
+
+@pytest.mark.defence
+def test_that_it_is_over_waits_for_that_it_began(tenant, hook, receiver):
+    receiver.behaviour = Behaviour(500)
+    say(tenant)
+    deliver_due()
+    resolve_alert(tenant.pk, "k", "It works again.")
+    receiver.behaviour = Behaviour()
+    deliver_due()
+    assert len(receiver.hits) == 1
+    make_due()
+    for _ in range(2):
+        deliver_due()
+    assert [b"alert.resolved" in hit.body for hit in receiver.hits] == [False, False, True]

@@ -63,7 +63,7 @@ def test_an_allowed_network_opens_itself_and_no_other():
                                   "[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "LOCALHOST"])  # fmt: skip
 def test_no_spelling_of_this_host_is_reached(receiver, host):
     port = receiver.server_address[1]
-    answer = safe_http.post(f"http://{host}:{port}/", b"{}", {}, [])
+    answer = safe_http.post(f"https://{host}:{port}/", b"{}", {}, [])
     assert (answer.status, answer.refused) == (None, True)
     assert receiver.hits == []
 

@@ -8,6 +8,7 @@ from tests.defences.rows import (
     catalogue,
     gateway,
     keys,
+    notifications,
     platform,
     protocol,
     reading,
@@ -29,6 +30,7 @@ ROWS: tuple[Defence, ...] = tuple(
             *catalogue.ROWS,
             *tenants.ROWS,
             *platform.ROWS,
+            *notifications.ROWS,
         ),
         key=lambda row: (row.law.startswith("law"), int(row.law[4:]) if row.law.startswith("law") else 0, row.law),
     )

@@ -1,0 +1,159 @@
+"""Messages to people: they cannot be led into the house, hold no secret in the open, and are told once."""
+
+from __future__ import annotations
+
+from tests.defences.defence import defence
+from tests.defences.removal import Edit, Swap, Words
+
+ROOM = "backup_platform.notifications"
+HTTP = "tests/notifications/test_safe_http.py"
+SECRETS = "tests/notifications/test_secrets.py"
+ALERTS = "tests/notifications/test_alerts.py"
+SENDING = "tests/notifications/test_delivery.py"
+PAGES = "tests/notifications/test_pages.py"
+
+ROWS = (
+    defence(
+        "webhook-inside",
+        "secrecy",
+        "A webhook is not sent to a private, loopback or reserved address, however it is spelt.",
+        Edit(f"{ROOM}.safe_addresses:check_address", "if not is_public(address):", "if False:"),
+        f"{HTTP}::test_addresses_of_the_inside_are_refused[10.0.0.1]",
+        f"{HTTP}::test_no_spelling_of_this_host_is_reached",
+    ),
+    defence(
+        "webhook-mapped",
+        "secrecy",
+        "An IPv4 address in IPv6's clothes is judged as what it is.",
+        Edit(f"{ROOM}.safe_addresses:_plain", "return mapped or address", "return address"),
+        f"{HTTP}::test_a_clouds_own_service_stays_closed_in_networks_that_the_operator_allowed",
+    ),
+    defence(
+        "webhook-carriers",
+        "secrecy",
+        "An IPv6 address that carries an IPv4 address inside is refused.",
+        Swap(f"{ROOM}.safe_addresses:CARRIERS", ()),
+        f"{HTTP}::test_addresses_of_the_inside_are_refused[2002:7f00:1::]",
+    ),
+    defence(
+        "webhook-metadata",
+        "secrecy",
+        "A cloud's service for its own machines is never reached, whatever the operator allows.",
+        Edit(f"{ROOM}.safe_addresses:check_address", "if address in METADATA:", "if False:"),
+        f"{HTTP}::test_a_clouds_own_service_stays_closed_in_networks_that_the_operator_allowed",
+    ),
+    defence(
+        "webhook-every-answer",
+        "secrecy",
+        "One bad address of a name spoils it.",
+        Edit(
+            f"{ROOM}.safe_addresses:resolve",
+            "[check_address(address, allowed) for address in addresses]",
+            "[check_address(address, allowed) for address in addresses[:1]]",
+        ),
+        f"{HTTP}::test_a_name_that_leads_inside_is_refused_even_if_it_also_leads_outside",
+    ),
+    defence(
+        "webhook-pinned",
+        "secrecy",
+        "The address that was checked is dialled, not the name again.",
+        Edit(
+            f"{ROOM}.safe_http:_Pinned.connect",
+            "(str(self.target.address), self.port)",
+            "(self.target.host, self.port)",
+        ),
+        f"{HTTP}::test_a_name_that_changes_its_mind_is_asked_once_and_the_checked_address_is_dialled",
+    ),
+    defence(
+        "channel-secrets-sealed",
+        "secrecy",
+        "A channel's secrets are encrypted in the database.",
+        (
+            Edit(
+                f"{ROOM}.secret_box:seal",
+                "text, tag = cipher.encrypt_and_digest(json.dumps(value).encode())",
+                "text, tag = json.dumps(value).encode(), bytes(TAG_BYTES)",
+            ),
+            Edit(
+                f"{ROOM}.secret_box:_open",
+                "json.loads(cipher.decrypt_and_verify(text, tag))",
+                "json.loads(text)",
+            ),
+        ),
+        f"{SECRETS}::test_no_secret_is_in_the_database_in_clear",
+    ),
+    defence(
+        "channel-secrets-bound",
+        "secrecy",
+        "A sealed secret does not open on another row.",
+        (
+            Edit(f"{ROOM}.secret_box:seal", "cipher.update(VERSION + owner.bytes)", "pass"),
+            Edit(f"{ROOM}.secret_box:_open", "cipher.update(VERSION + owner.bytes)", "pass"),
+        ),
+        f"{SECRETS}::test_a_sealed_value_opens_only_on_its_own_row_and_unchanged",
+    ),
+    defence(
+        "channel-secrets-unlogged",
+        "secrecy",
+        "What goes wrong while sending is logged without what it says.",
+        Edit(
+            f"{ROOM}.sending:send_all",
+            "logger.error(",
+            "logger.exception(",
+        ),
+        f"{SECRETS}::test_no_secret_is_logged_whatever_goes_wrong",
+    ),
+    defence(
+        "alert-once",
+        "delivered once",
+        "While an alert is open, the same trouble makes no second one.",
+        Words(
+            f"{ROOM}.services:RAISE_SQL",
+            "found.level, found.text, found.advice,\n           found.dedupe,",
+            "found.level, found.text, found.advice,\n           found.id::text,",
+        ),
+        f"{ALERTS}::test_the_same_trouble_is_one_alert_that_counts_up",
+        f"{ALERTS}::test_eight_at_once_make_one_alert",
+        fails_as="models.MultipleObjectsReturned",
+    ),
+    defence(
+        "delivery-claimed",
+        "delivered once",
+        "Of two workers at once one sends a message.",
+        Edit(
+            f"{ROOM}.delivery:_claim_of_channel",
+            'mine.select_for_update(skip_locked=True, of=("self",))',
+            "mine",
+        ),
+        f"{SENDING}::test_what_one_worker_is_claiming_another_does_not_get",
+    ),
+    defence(
+        "delivery-in-order",
+        "delivered once",
+        "That it is over is never told before that it began.",
+        Edit(f"{ROOM}.delivery:due", "free, ~Exists(earlier),", "free,"),
+        f"{SENDING}::test_that_it_is_over_waits_for_that_it_began",
+    ),
+    defence(
+        "delivery-lease",
+        "delivered once",
+        "A worker that lost its claim cannot overwrite what another one wrote.",
+        Edit(
+            f"{ROOM}.endings:_write",
+            "state=DeliveryState.SENDING, lease_owner=delivery.lease_owner",
+            "",
+        ),
+        f"{SENDING}::test_a_late_worker_cannot_overwrite_what_another_one_wrote",
+    ),
+    defence(
+        "channel-of-who-left",
+        "law 5",
+        "A person who left a tenant hears nothing more of it.",
+        Edit(
+            f"{ROOM}.planning:usable_channels",
+            "filter(belongs, paused_at__isnull=True)",
+            "filter(paused_at__isnull=True)",
+        ),
+        f"{ALERTS}::test_a_person_who_left_the_tenant_is_told_nothing_more",
+    ),
+)
