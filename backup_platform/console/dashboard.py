@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from backup_platform.catalog.models import Pack, Session, SessionState, Snapshot, SnapshotState
 from backup_platform.console import showing
+from backup_platform.console.attention import needs_attention
 from backup_platform.console.parts import check_worker
 from backup_platform.console.site import actor_of
 from backup_platform.fleet.models import Machine, MachineState
@@ -74,6 +75,7 @@ def fill_dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, A
     context.update(
         verdict=judge(facts, worker_at_work=worker.ok),
         worker=worker,
+        attention=needs_attention(actor),
         everything=actor.tenant is None,
         tiles=make_tiles(request, facts),
         snapshots=_snapshots(),

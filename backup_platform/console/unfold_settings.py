@@ -59,6 +59,17 @@ NAVIGATION = [
         ],
     },
     {
+        "title": "Alerts",
+        "separator": True,
+        "items": [
+            _item("Alerts", "notifications", "notifications.Alert"),
+            _item("Channels", "campaign", "notifications.Channel"),
+            _item("Deliveries", "outgoing_mail", "notifications.Delivery"),
+            _item("Snoozes", "snooze", "notifications.Snooze"),
+            _item("Thresholds", "tune", "notifications.WatchRules"),
+        ],
+    },
+    {
         "title": "Keys and storage",
         "separator": True,
         "items": [
@@ -101,7 +112,10 @@ UNFOLD: dict[str, Any] = {
     "SHOW_BACK_BUTTON": True,
     "ENVIRONMENT": "backup_platform.console.navigation.scope_badge",
     "DASHBOARD_CALLBACK": "backup_platform.console.dashboard.fill_dashboard",
-    "STYLES": [lambda request: static("console/console.css")],
+    "STYLES": [
+        lambda request: static("console/console.css"),
+        lambda request: static("notifications/notifications.css"),
+    ],
     "LOGIN": {"form": "backup_platform.console.forms.SignInForm"},
     "BORDER_RADIUS": "8px",
     "COLORS": {"primary": PRIMARY},

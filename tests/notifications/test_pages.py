@@ -8,11 +8,13 @@ from django.urls import reverse
 from django.utils import timezone
 
 from backup_platform.audit.models import Entry
+from backup_platform.notifications import acting
 from backup_platform.notifications.delivery import deliver_due
 from backup_platform.notifications.models import Alert, Channel, Delivery, Snooze, WatchRules
 from backup_platform.notifications.secret_box import open_sealed
 from backup_platform.notifications.services import raise_alert
 from backup_platform.tenants.models import Member, Role, User
+from tests.notifications.conftest import make_machine
 from tests.notifications.receivers import Behaviour
 
 pytestmark = pytest.mark.django_db
@@ -208,3 +210,34 @@ def test_another_tenants_rows_look_missing(operator, other, receiver):
             page("delivery_redeliver", Delivery.objects.get().pk)]  # fmt: skip
     assert {operator.post(address).status_code for address in acts} == {404}
     assert len(receiver.hits) == 1
+
+
+def test_the_dashboard_shows_what_needs_attention_the_worst_first_and_no_other_tenants(operator, tenant, other):
+    raise_alert(tenant.pk, "silent", "machine:x", "warning", "web-1 has not been heard of.", "Is it switched on?")
+    raise_alert(tenant.pk, "failed", "machine:y", "error", "Backup of web-2 failed.")
+    raise_alert(other.pk, "failed", "machine:z", "error", "Backup of umbrella failed.")
+    raise_alert(tenant.pk, "failed", "machine:v", "error", "Somebody looks after web-3.")
+    acting.acknowledge(Alert.objects.get(text__startswith="Somebody"), actor="ada")
+    shown = operator.get(reverse("admin:index")).content.decode()
+    assert shown.index("Backup of web-2 failed.") < shown.index("web-1 has not been heard of.")
+    assert "Is it switched on?" in shown
+    assert "umbrella" not in shown
+    assert "Somebody" not in shown
+
+
+def test_a_member_limited_to_groups_sees_alerts_of_their_machines_only(client_of, tenant):
+    from backup_platform.fleet.models import GroupMembership, MachineGroup
+    from backup_platform.tenants.models import MemberGroup
+
+    mine, theirs = make_machine(tenant, "mine"), make_machine(tenant, "theirs")
+    group = MachineGroup.objects.create(tenant=tenant, name="g")
+    GroupMembership.objects.create(tenant=tenant, group=group, machine=mine)
+    client = client_of(Role.OPERATOR)
+    MemberGroup.objects.create(member=Member.objects.get(), group=group)
+    for machine in (mine, theirs):
+        raise_alert(tenant.pk, "silent", f"machine:{machine.pk}", "warning", f"{machine.name} has not been heard of.")
+    shown = client.get(page("alert_changelist")).content.decode()
+    assert "mine has not" in shown
+    assert "theirs has not" not in shown
+    foreign = Alert.objects.get(machine=theirs).pk
+    assert client.post(page("alert_acknowledge", foreign)).status_code == 404
