@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 
 SERVER_VERSION = "strongroom-gateway/1"
 BACKLOG = 512
+LAG_SECONDS = 0.25
 LAG_WORTH_A_LINE = 0.25
 REPORT_SECONDS = 60.0
 CERTIFICATE_SECONDS = 3600.0
@@ -52,7 +53,7 @@ class Gateway:
     _listener: socket.socket | None = field(init=False, default=None)
     _tasks: set[asyncio.Task[None]] = field(init=False, default_factory=set)
     _greeting: set[asyncio.Task[None]] = field(init=False, default_factory=set)
-    _lag: float = field(init=False, default=0.0)
+    _lags: list[float] = field(init=False, default_factory=list)
 
     async def start(self) -> int:
         """Recover, listen, and return the port. Raises AuthorityFault, OSError, database errors."""
@@ -97,6 +98,7 @@ class Gateway:
         await asyncio.get_running_loop().run_in_executor(None, self.context.pools.close)
         for spool in self._spools:
             spool.release()
+        self._report()
         log.info("gateway stopped")
 
     async def _drain(self, reason: str) -> None:
@@ -199,9 +201,9 @@ class Gateway:
         reported = loop.time()
         while True:
             before = loop.time()
-            await asyncio.sleep(1)
-            lag = loop.time() - before - 1
-            self._lag = max(self._lag, lag)
+            await asyncio.sleep(LAG_SECONDS)
+            lag = loop.time() - before - LAG_SECONDS
+            self._lags.append(lag)
             if lag > LAG_WORTH_A_LINE:
                 log.warning("the event loop was held up", seconds=round(lag, 3))
             if loop.time() - reported > REPORT_SECONDS:
@@ -210,14 +212,15 @@ class Gateway:
 
     def _report(self) -> None:
         context = self.context
+        lags, self._lags = sorted(self._lags) or [0.0], []
         log.info(
             "gateway at work",
             connections=context.admission.connections,
             backups=len(context.backups),
             received_bytes=context.received.held,
-            lag=round(self._lag, 3),
+            lag=round(max(lags), 4),
+            lag_p99=round(lags[len(lags) * 99 // 100], 4),
         )
-        self._lag = 0.0
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -1,0 +1,345 @@
+"""`make bench-fleet`: many daemons on one gateway: idle, then a part of them backing up at once.
+
+    python -m benchmarks.bench_fleet             # 1,000 agents, idle for 15 minutes
+    python -m benchmarks.bench_fleet --short     # 100 agents, 20 seconds: for CI
+
+Prints a table and writes benchmarks/results/latest-fleet.json. The simulators' CPU is not counted, but it is used on
+the same machine: what they take, the gateway has not. Ends with 1 if something was dropped or presence was wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.embedded_platform import CHECKOUT, TENANT, EmbeddedPlatform
+
+RESULTS = Path(__file__).resolve().parent / "results" / "latest-fleet.json"
+MIB = 1 << 20
+COMMAND_SECONDS = 1800.0
+PRESENCE_SECONDS = 60.0
+ONLINE = """
+SELECT count(*) FROM fleet_machine machine JOIN fleet_gatewaybeat beat ON beat.name = machine.connected_to
+WHERE beat.seen_at > now() - interval '45 seconds'"""
+WRITES = "SELECT sum(n_tup_ins + n_tup_upd + n_tup_del)::bigint FROM pg_stat_user_tables"
+GOALS = {
+    ("idle", "dropped"): 0,
+    ("idle", "presence wrong"): 0,
+    ("idle", "gateway memory, MiB"): 600,
+    ("idle", "gateway CPU, % of a core"): 10,
+    ("idle", "database writes a second"): 5,
+    ("idle", "control message p99, ms"): 500,
+    ("backups", "throughput, one agent's to all's"): 1.25,
+    ("backups", "failed"): 0,
+    ("backups", "control message p99, ms"): 500,
+    ("backups", "event loop lag p99, ms"): 50,
+    ("vanished", "seconds until presence is right"): 60,
+}
+"""Most; a figure without a goal is only told. A ratio of 1.25 is a throughput of 80 %."""
+
+
+class Crowd:
+    """A process of simulated agents; commands run side by side and are answered by number."""
+
+    def __init__(self, enrollment: str, directory: Path, first: int, count: int) -> None:
+        self.count = count
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.simulated_agents", enrollment, str(directory), str(first), str(count)],
+            cwd=CHECKOUT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._answers: dict[int, Future[dict[str, Any]]] = {}
+        self._number = 0
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def start(self, verb: str, **said: Any) -> Future[dict[str, Any]]:
+        """Send a command; its answer comes with the future."""
+        self._number += 1
+        answer = self._answers[self._number] = Future()
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"do": verb, "number": self._number, **said}) + "\n")
+        self._process.stdin.flush()
+        return answer
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            said = json.loads(line)
+            self._answers.pop(said.pop("number")).set_result(said)
+        for answer in self._answers.values():
+            answer.set_exception(RuntimeError("a process of simulated agents ended"))
+
+    def stop(self) -> None:
+        """End it, politely if it still listens."""
+        try:
+            self.start("end").result(30)
+        except Exception:  # noqa: BLE001 - it is ended either way
+            self._process.kill()
+        self._process.wait()
+
+
+@dataclass
+class Bench:
+    """The platform, the crowds, and what was measured: (step, figure) → value."""
+
+    platform: EmbeddedPlatform
+    crowds: list[Crowd]
+    figures: dict[tuple[str, str], float] = field(default_factory=dict)
+
+    def all(self, verb: str, **said: Any) -> list[dict[str, Any]]:
+        """The same command to every crowd, at once. Raises RuntimeError for what did not work."""
+        answers = [answer.result(COMMAND_SECONDS) for answer in [crowd.start(verb, **said) for crowd in self.crowds]]
+        faults = [answer["fault"] for answer in answers if "fault" in answer]
+        if faults:
+            raise RuntimeError(f"{verb}: {faults[0]}")
+        return answers
+
+    @property
+    def gateway(self) -> psutil.Process:
+        """Its process."""
+        return psutil.Process(self.platform.pids["gateway"])
+
+    def drops(self) -> int:
+        """How often a connection broke that should not have."""
+        return sum(len(answer["drops"]) for answer in self.all("state"))
+
+    def wait_online(self, wanted: int) -> float:
+        """Seconds until exactly so many machines are online; the time limit, if they are not by then."""
+        begun = time.monotonic()
+        while self.platform.ask(ONLINE) != wanted and time.monotonic() - begun < PRESENCE_SECONDS + 5:
+            time.sleep(0.5)
+        return time.monotonic() - begun
+
+    # --- steps -----------------------------------------------------------------------------------------------------
+
+    def idle(self, agents: int, seconds: float) -> None:
+        """Everybody is connected and nothing is to be done."""
+        self.wait_online(agents)
+        time.sleep(min(10.0, seconds / 4))  # what connecting brought is written by then
+        before, writes, cpu = time.monotonic(), self.platform.ask(WRITES), _cpu(self.gateway)
+        pings = self._ping_beside(seconds, lambda: time.sleep(max(0.0, before + seconds - time.monotonic())))
+        passed = time.monotonic() - before
+        self._note("idle", "agents", agents)
+        self._note("idle", "seconds", passed)
+        self._note("idle", "dropped", self.drops())
+        self._note("idle", "presence wrong", abs(agents - self.platform.ask(ONLINE)))
+        self._note("idle", "gateway memory, MiB", self.gateway.memory_info().rss / MIB)
+        self._note("idle", "gateway CPU, % of a core", 100 * (_cpu(self.gateway) - cpu) / passed)
+        self._note("idle", "database writes a second", (self.platform.ask(WRITES) - writes) / passed)
+        self._note("idle", "control message p99, ms", 1000 * _percentile(pings, 99))
+
+    def backups(self, agents: int, mebibytes: int) -> None:
+        """One backs up alone, then many at once as much together."""
+        alone = self.crowds[0].start("back_up", agents=1, mebibytes=agents * mebibytes).result(COMMAND_SECONDS)
+        failed = len(alone["failed"])
+        self.platform.wait_for_rest()
+        shares = [agents // len(self.crowds)] * len(self.crowds)
+        together: list[dict[str, Any]] = []
+
+        def back_up() -> None:
+            said = [
+                crowd.start("back_up", agents=share, mebibytes=mebibytes)
+                for crowd, share in zip(self.crowds, shares, strict=True)
+            ]
+            together.extend(answer.result(COMMAND_SECONDS) for answer in said)
+
+        begun = time.time()
+        pings = self._ping_beside(None, back_up)
+        seconds = max(answer["seconds"] for answer in together)
+        failed += sum(len(answer["failed"]) for answer in together)
+        for answer in together:
+            for reason in answer["failed"][:3]:
+                print("a backup failed:", reason, file=sys.stderr)
+        one, many = alone["bytes"] / alone["seconds"], sum(answer["bytes"] for answer in together) / seconds
+        self._note("backups", "agents", sum(shares))
+        self._note("backups", "one agent, MiB/s", one / MIB)
+        self._note("backups", "all agents, MiB/s", many / MIB)
+        self._note("backups", "throughput, one agent's to all's", one / many if many else 0.0)
+        self._note("backups", "failed", failed)
+        self._note("backups", "control message p99, ms", 1000 * _percentile(pings, 99))
+        self._note("backups", "gateway memory, MiB", self.gateway.memory_info().rss / MIB)
+        self.window = begun, time.time()
+
+    def vanish(self, agents: int, gone: int) -> None:
+        """Some lose their power: presence must know within a minute."""
+        share = max(1, gone // len(self.crowds))
+        self.all("drop", agents=share)
+        took = self.wait_online(agents - share * len(self.crowds))
+        self._note("vanished", "agents", share * len(self.crowds))
+        self._note("vanished", "seconds until presence is right", took)
+
+    def lag(self, log: Path) -> None:
+        """The event loop's lag while the backups ran, as the gateway's own log has it."""
+        begun, ended = self.window
+        lags = [lag for at, lag in _lags_of(log) if begun - 1 <= at <= ended + 61]
+        if lags:
+            self._note("backups", "event loop lag p99, ms", 1000 * max(lags))
+
+    def _ping_beside(self, seconds: float | None, work: Any) -> list[float]:
+        """Ping on control connections while `work` runs; the answers' times."""
+        taken: list[float] = []
+        done = threading.Event()
+
+        def ping() -> None:
+            while not done.is_set():
+                for answer in self.all("ping", agents=25, seconds=2.0):
+                    taken.extend(answer["pings"])
+                done.wait(5.0 if seconds and seconds > 120 else 0.0)
+
+        thread = threading.Thread(target=ping)
+        thread.start()
+        try:
+            work()
+        finally:
+            done.set()
+            thread.join()
+        return taken
+
+    def _note(self, step: str, figure: str, value: float) -> None:
+        self.figures[step, figure] = float(value)
+
+
+def _cpu(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
+
+
+def _percentile(values: list[float], percent: int) -> float:
+    return sorted(values)[len(values) * percent // 100] if values else 0.0
+
+
+def _lags_of(log: Path) -> Iterator[tuple[float, float]]:
+    from datetime import datetime
+
+    for line in log.read_text(errors="replace").splitlines():
+        if "gateway at work" not in line:
+            continue
+        lag = re.search(r'lag_p99[="\': ]+([\d.]+)', line)
+        at = re.search(r"(\d{4}-\d\d-\d\dT[\d:.]+)", line)
+        if lag and at:
+            yield datetime.fromisoformat(at[1] + "+00:00").timestamp(), float(lag[1])
+
+
+def cells(bench: Bench) -> list[dict[str, Any]]:
+    """As in latest.json: `corpus` is "fleet"; `peer` and `ratio` are null, and `goal` is in the figure's own unit."""
+    return [
+        {
+            "corpus": "fleet",
+            "step": step,
+            "figure": figure,
+            "ours": round(value, 3),
+            "peer": None,
+            "ratio": None,
+            "goal": GOALS.get((step, figure)),
+        }
+        for (step, figure), value in bench.figures.items()
+    ]
+
+
+def table(found: list[dict[str, Any]]) -> str:
+    """The figures with their goals, as Markdown."""
+    rows = ["| step | figure | ours | goal | |", "|---|---|---|---|---|"]
+    for one in found:
+        verdict = "" if one["goal"] is None else ("met" if one["ours"] <= one["goal"] else "MISSED")
+        goal = "" if one["goal"] is None else f"{one['goal']:g}"
+        rows.append(f"| {one['step']} | {one['figure']} | {one['ours']:,.2f} | {goal} | {verdict} |")
+    return "\n".join(rows)
+
+
+@contextmanager
+def _stage(options: argparse.Namespace) -> Iterator[Bench]:
+    work = Path(tempfile.mkdtemp(prefix="strongroom-fleet-", dir=os.environ.get("BENCH_ROOT")))
+    work.chmod(0o755)
+    platform, crowds = EmbeddedPlatform(work / "platform"), []
+    try:
+        platform.start()
+        string = json.loads(
+            platform.manage(
+                "create_enrollment", "--tenant", TENANT, "--kit", str(platform.kit), "--json",
+                "--uses", str(options.agents), "--minutes", "120",
+            ).strip().splitlines()[-1]
+        )["enrollment"]  # fmt: skip
+        each = options.agents // options.processes
+        crowds = [Crowd(string, work / f"crowd-{n}", n * each, each) for n in range(options.processes)]
+        yield Bench(platform, crowds)
+    finally:
+        for crowd in crowds:
+            crowd.stop()
+        platform.stop()
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _run(options: argparse.Namespace) -> Bench:
+    with _stage(options) as bench:
+        agents = sum(crowd.count for crowd in bench.crowds)
+        _say(f"enrolling {agents} agents (an RSA key each)")
+        bench.all("enrol")
+        _say("connecting")
+        took = max(answer["seconds"] for answer in bench.all("connect"))
+        _say(f"connected in {took:.1f} s; idle for {options.seconds:.0f} s")
+        bench.idle(agents, options.seconds)
+        _say(f"{options.backups} agents back up {options.mebibytes} MiB each")
+        bench.backups(options.backups, options.mebibytes)
+        _say("some vanish")
+        bench.vanish(agents, max(2, agents // 50))
+        gateway = bench.gateway
+        gateway.terminate()  # it says its last figures; the platform starts it again
+        psutil.wait_procs([gateway], timeout=60)
+        bench.lag(bench.platform.home / "logs" / "gateway.log")
+        return bench
+
+
+def _say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--agents", type=int, default=1000)
+    parser.add_argument("--minutes", type=float, default=15.0, help="how long to be idle")
+    parser.add_argument("--seconds", type=float, help="the same in seconds")
+    parser.add_argument("--backups", type=int, help="agents that back up at once (default: a tenth)")
+    parser.add_argument("--mebibytes", type=int, default=32, help="what each of them saves")
+    parser.add_argument("--processes", type=int, default=2, help="of simulated agents")
+    parser.add_argument("--short", action="store_true", help="100 agents, 20 s, little data, unless said otherwise")
+    options = parser.parse_args()
+    if options.short and options.agents == parser.get_default("agents"):
+        options.agents = 100
+    if options.seconds is None:
+        options.seconds = 20.0 if options.short else options.minutes * 60
+    if options.short and options.mebibytes == parser.get_default("mebibytes"):
+        options.mebibytes = 8
+    options.backups = options.backups or max(2, options.agents // 10)
+    return options
+
+
+def main() -> None:
+    """Measure, print, keep; exit 1 when a promise that does not depend on the machine's speed was broken."""
+    found = cells(_run(_options()))
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    RESULTS.write_text(json.dumps({"cells": found, "peers": {}}, indent=1) + "\n")
+    print(table(found))
+    broken = [one for one in found if one["goal"] == 0 and one["ours"]]
+    sys.exit(1 if broken else 0)
+
+
+if __name__ == "__main__":
+    main()
