@@ -8,6 +8,7 @@ tested costs more than most queries. After a pause or a fault it goes back to th
 from __future__ import annotations
 
 import asyncio
+import select
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from uuid import UUID
 
 from django.db import DEFAULT_DB_ALIAS, close_old_connections, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from psycopg import Error
 
 from backup_platform.gateway.limits import GatewayLimits
 from backup_platform.tenants.scope import tenant_scope
@@ -70,8 +72,21 @@ KEPT_SECONDS = 1.0
 _last = threading.local()
 
 
+def _was_told_something() -> bool:
+    """Whether the database has sent anything unasked on this thread's connection: its end, as a rule."""
+    raw = connections[DEFAULT_DB_ALIAS].connection
+    if raw is None:
+        return False
+    try:
+        poll = select.poll()
+        poll.register(raw.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+    except (OSError, ValueError, Error):
+        return True
+
+
 def _with_database(call: Callable[[], T], tenant: UUID | None) -> T:
-    if time.monotonic() - getattr(_last, "used_at", 0.0) > KEPT_SECONDS:
+    if time.monotonic() - getattr(_last, "used_at", 0.0) > KEPT_SECONDS or _was_told_something():
         close_old_connections()
     try:
         if tenant is None:
