@@ -25,12 +25,14 @@ from agents.daemon.job_records import (
     session_members,
     start_of,
 )
+from agents.errors import ExitCode
 
 log = logging.getLogger("strongroom.daemon")
 
 GRACE = 30.0
 """Seconds between SIGINT and SIGKILL: a commit that is under way may still be answered."""
 KILLED = "The process that did the job ended without a word: it was killed, or the machine ran out of memory."
+SHUTDOWN = "The agent was stopped while the job ran."
 CUT_OFF = "The machine or its agent went down while the job ran."
 
 
@@ -61,11 +63,17 @@ class Child:
             if self._kill_at is not None and time.monotonic() > self._kill_at:
                 self._kill()
             return False
-        stopped = self.record.stopped == "cancel"
-        message = "" if stopped else KILLED if self._popen is not None else CUT_OFF
-        advice = "" if stopped else "It goes on where it stopped."
-        self.record.end(Result(outcome="cancelled" if stopped else "temporary", message=message, advice=advice))
+        self.record.end(self._wordless_end())
         return True
+
+    def _wordless_end(self) -> Result:
+        """The result of a process that left none."""
+        stopped = self.record.stopped
+        if stopped == "cancel":
+            return Result(outcome="cancelled", counts={"exit_code": ExitCode.INTERRUPTED})
+        message = SHUTDOWN if stopped else KILLED if self._popen is not None else CUT_OFF
+        code = {"exit_code": int(ExitCode.TEMPORARY)}
+        return Result(outcome="temporary", message=message, advice="It goes on where it stopped.", counts=code)
 
     def interrupt(self, why: str) -> None:
         """Ask it to end; it is killed if it has not after GRACE."""

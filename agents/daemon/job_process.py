@@ -7,6 +7,7 @@ when the daemon dies. SIGINT ends it: the command stops as Ctrl-C stops it, the 
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from agents.daemon.children import SHUTDOWN
 from agents.daemon.configuration_file import ConfigurationFile, Loaded
 from agents.daemon.job_file import JobFile, read_job_file
 from agents.daemon.job_output import CommandComplaints, CommandOutput, JobLog
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
 OUTCOMES = {ExitCode.DONE: "done", ExitCode.INCOMPLETE: "warnings", ExitCode.TEMPORARY: "temporary"}
-SHUTDOWN = "The agent was stopped while the job ran."
 COUNTED = (
     "files", "directories", "bytes", "errors", "bytes_read", "bytes_sent", "chunks_sent", "retries", "files_new",
     "files_changed", "files_unmodified", "symlinks", "skipped", "warnings", "damaged",
@@ -202,6 +203,7 @@ def main() -> NoReturn:
     """Do the job in the directory that the first argument names."""
     signal.signal(signal.SIGTERM, _interrupted)
     signal.signal(signal.SIGINT, _interrupted)
+    faulthandler.register(signal.SIGUSR1)  # a job that seems to hang says where, into its output.txt
     directory = Path(sys.argv[1])
     os.umask(0o077)
     # The daemon writes the same; it may have died before it could.

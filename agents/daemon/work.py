@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("strongroom.daemon")
 
-BUSY = 60.0
+BUSY = 10.0
 """Seconds until a job is offered again that found another one running."""
 OFF = 1800.0
 MOST_UNREPORTED = 50
