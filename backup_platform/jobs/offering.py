@@ -35,26 +35,28 @@ LOCK_CLASS, LOCK_KEY = 0x5354_4A4F, 1
 # certificates it has checked: that is this statement's tenant condition, and a job's tenant is its machine's.
 WAITING_SQL = """
     SELECT id, tenant_id, machine_id FROM (
-        SELECT first.*, row_number() OVER (
-            PARTITION BY first.tenant_id ORDER BY first.priority DESC, first.due, first.id) AS place
-        FROM (
-            SELECT job.id, job.tenant_id, job.machine_id, job.priority, COALESCE(job.due_at, job.created_at) AS due,
-                   row_number() OVER (PARTITION BY job.machine_id ORDER BY job.priority DESC,
-                                      COALESCE(job.due_at, job.created_at), job.id) AS turn
-            FROM jobs_job job
-            JOIN fleet_machine machine ON machine.id = job.machine_id AND machine.tenant_id = job.tenant_id
-            LEFT JOIN policies_policy policy ON policy.id = job.policy_id
-            WHERE job.state = 'queued' AND job.machine_id = ANY(%(machines)s) AND job.next_attempt_at <= %(now)s
-              AND (job.deadline IS NULL OR job.deadline > %(now)s OR job.attempts > 0) AND machine.state = 'active'
-              AND NOT job.tenant_id = ANY(%(full_tenants)s)
-              AND NOT EXISTS (SELECT 1 FROM fleet_groupmembership place
-                              WHERE place.machine_id = job.machine_id AND place.group_id = ANY(%(full_groups)s))
-              AND (job.kind <> 'backup' OR (machine.paused_at IS NULL AND policy.paused_at IS NULL
-                   AND NOT EXISTS (SELECT 1 FROM jobs_job other
-                                   WHERE other.tenant_id = job.tenant_id AND other.machine_id = job.machine_id
-                                     AND other.state IN ('offered', 'running', 'cancelling')
-                                     AND other.kind = 'backup')))
-        ) first WHERE first.turn = 1
+        SELECT job.*, machine.id AS machine_id, machine.tenant_id, row_number() OVER (
+            PARTITION BY machine.tenant_id ORDER BY job.priority DESC, job.due, job.id) AS place
+        FROM unnest(%(machines)s::uuid[]) AS asked(id)
+        JOIN fleet_machine machine ON machine.id = asked.id AND machine.state = 'active'
+        CROSS JOIN LATERAL (
+            SELECT EXISTS (SELECT 1 FROM jobs_job other
+                           WHERE other.tenant_id = machine.tenant_id AND other.machine_id = machine.id
+                             AND other.kind = 'backup' AND other.state IN ('offered', 'running', 'cancelling')) AS busy
+            OFFSET 0) AS held
+        CROSS JOIN LATERAL (
+            SELECT job.id, job.priority, COALESCE(job.due_at, job.created_at) AS due
+            FROM jobs_job job LEFT JOIN policies_policy policy ON policy.id = job.policy_id
+            WHERE job.machine_id = machine.id AND job.tenant_id = machine.tenant_id AND job.state = 'queued'
+              AND job.next_attempt_at <= %(now)s
+              AND (job.deadline IS NULL OR job.deadline > %(now)s OR job.attempts > 0)
+              AND (job.kind <> 'backup'
+                   OR NOT held.busy AND machine.paused_at IS NULL AND policy.paused_at IS NULL)
+            ORDER BY job.priority DESC, due, job.id LIMIT 1
+        ) AS job
+        WHERE NOT machine.tenant_id = ANY(%(full_tenants)s)
+          AND NOT EXISTS (SELECT 1 FROM fleet_groupmembership place
+                          WHERE place.machine_id = machine.id AND place.group_id = ANY(%(full_groups)s))
     ) ranked WHERE place <= %(limit)s ORDER BY place, id
 """
 
