@@ -19,7 +19,6 @@ ROWS = (
         "A job's step is taken from its own states only, and once.",
         Edit("backup_platform.jobs.states:take", ".filter(state__in=move.before)", ""),
         "tests/jobs/test_states.py::test_a_step_is_taken_from_its_own_states_only_and_once[accept]",
-        "tests/jobs/test_model_of_agent_jobs.py::test_every_order_of_events_ends_as_the_model_says",
     ),
     defence(
         "job-lease-guards",
