@@ -18,6 +18,7 @@ LOCK_SQL = f"""
     SELECT plan.id, plan.policy_id, plan.machine_id, plan.next_run_at, plan.last_due_at, plan.zone,
            jsonb_build_object({SCHEDULE})::text,
            COALESCE(plan.settings ->> 'schedule.catch_up', 'once') = 'once',
+           plan.policy_id || ':' || plan.machine_id,
            machine.state = 'active' AND machine.paused_at IS NULL AND policy.paused_at IS NULL
       FROM policies_plan plan
       JOIN fleet_machine machine ON machine.id = plan.machine_id AND machine.tenant_id = plan.tenant_id
@@ -49,6 +50,8 @@ class DuePlan:
     zone: str
     schedule: str
     catches_up: bool
+    key: str
+    """As `planned.key_of`."""
     able: bool
     """Neither the machine nor the policy is paused, and the machine may connect."""
 

@@ -24,7 +24,7 @@ from .due_plans import Advance, DuePlan, advance, lock_due
 from .followers import after_job_ended
 from .lateness import Decision, decide, is_missed
 from .orders import Order
-from .planned import NEVER, key_of
+from .planned import NEVER
 from .timetable import ScheduleFault, Timetable, of_text
 
 __all__ = ["Ticked", "after_job_ended", "tick"]
@@ -106,7 +106,7 @@ def _sort(plan: DuePlan, now: datetime, lot: _Lot) -> None:
 
 
 def _order(plan: DuePlan, now: datetime, timetable: Timetable, lot: _Lot) -> None:
-    decision = decide(plan.next_run_at, now, timetable, key_of(plan.policy_id, plan.machine_id))
+    decision = decide(plan.next_run_at, now, timetable, plan.key)
     fault = "" if decision.next_run_at else NEVER
     lot.advances.append(Advance(plan.id, decision.next_run_at, decision.due_at, fault))
     if plan.catches_up:

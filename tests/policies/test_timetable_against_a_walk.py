@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -127,6 +128,17 @@ def test_a_later_question_never_gets_an_earlier_answer(case, seconds):
         assert answer is None or answer > after
     known = [answer for answer in answers if answer is not None]
     assert known == sorted(known)
+
+
+@settings(max_examples=60)
+@given(case=cases(), seconds=st.lists(st.integers(0, 8 * 86400), min_size=2, max_size=12))
+def test_what_was_asked_before_changes_no_answer(case, seconds):
+    """A timetable remembers what it found for one machine and uses it for others."""
+    zone, begin, schedule, key = case
+    asked = [(begin + timedelta(seconds=second), f"{key}{number % 3}") for number, second in enumerate(seconds)]
+    known = read(schedule, zone)
+    fresh = [next_run(after, replace(known, steps=[]), one) for after, one in asked]
+    assert [next_run(after, known, one) for after, one in asked] == fresh
 
 
 @settings(max_examples=40)

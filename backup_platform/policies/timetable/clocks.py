@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from math import floor
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from .cron import DAY_SECONDS
@@ -98,7 +99,7 @@ def _change_between(zone: ZoneInfo, before: int, after: int) -> int:
 
 def moment(at: datetime) -> int:
     """Whole seconds of an aware time, rounded down."""
-    return int((at.astimezone(UTC) - datetime.fromtimestamp(0, UTC)) // timedelta(seconds=1))
+    return floor(at.timestamp())
 
 
 def as_time(seconds: int) -> datetime:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
@@ -24,6 +24,19 @@ LONGEST_INTERVAL = 525_600
 LONGEST_JITTER = 1440
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A due time, and the base at which what is due may begin. All as moments."""
+
+    since: int
+    upto: int
+    """Whoever looks for the next step from a moment between these two (both included) finds this one."""
+    due: int
+    base: int
+    room: int
+    """Seconds after the base over which machines are spread."""
+
+
 @dataclass(frozen=True)
 class Timetable:
     """A schedule in a zone. Machines differ only by their key (`share_of`)."""
@@ -40,6 +53,8 @@ class Timetable:
 
     An interval has no time of its own, so it always waits: else most machines would never meet a short window.
     """
+    steps: list[Step] = field(default_factory=list, compare=False, repr=False)
+    """Found before, the newest first (runs.py); always replaced as a whole."""
 
     def nominal(self, key: str) -> Nominal:
         """The due times of one machine before windows, blackouts and jitter.

@@ -10,7 +10,7 @@ from enum import StrEnum
 from .clocks import as_time, comes_twice, moment, wall_at
 from .nominal import RealHours, WallTimes
 from .reading import Timetable, share_of
-from .runs import HORIZON, bases_from, run_of
+from .runs import run_of, steps_after
 
 
 class Shift(StrEnum):
@@ -61,11 +61,11 @@ def explained_runs(after: datetime, timetable: Timetable, key: str, most: int) -
 
 def _runs(after: int, timetable: Timetable, key: str) -> Iterator[Run]:
     share, last = share_of(key), after
-    for due, base in bases_from(after, timetable, key, after + HORIZON):
-        at = run_of(base, timetable, share)
+    for step in steps_after(after, timetable, key, share):
+        at = run_of(step, share)
         if at > last:
             last = at
-            yield Run(as_time(at), as_time(due), tuple(_shifts(timetable, key, due, base, at)))
+            yield Run(as_time(at), as_time(step.due), tuple(_shifts(timetable, key, step.due, step.base, at)))
 
 
 def _shifts(timetable: Timetable, key: str, due: int, base: int, at: int) -> Iterator[Shift]:

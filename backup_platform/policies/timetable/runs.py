@@ -13,10 +13,13 @@ from datetime import datetime
 from .clocks import as_time, moment
 from .cron import DAY_SECONDS
 from .nominal import Nominal
-from .reading import Timetable, share_of
+from .reading import Step, Timetable, share_of
 
 HORIZON = 10 * 366 * DAY_SECONDS
 """How far is searched: what does not come within ten years (29 February may take eight) never comes."""
+
+MOST_KNOWN = 8
+"""Steps that a timetable keeps: ten thousand machines that are due together ask for the same two or three."""
 
 
 def next_run(after: datetime, timetable: Timetable, key: str) -> datetime | None:
@@ -49,31 +52,50 @@ def moments_after(after: int, timetable: Timetable, key: str) -> Iterator[int]:
 def next_moment(after: int, timetable: Timetable, key: str) -> int | None:
     """As `next_run`, in whole seconds since 1970 UTC."""
     share = share_of(key)
-    for _, base in bases_from(after, timetable, key, after + HORIZON):
-        run = run_of(base, timetable, share)
+    for step in steps_after(after, timetable, key, share):
+        run = run_of(step, share)
         if run > after:
             return run
     return None
 
 
-def bases_from(after: int, timetable: Timetable, key: str, until: int) -> Iterator[tuple[int, int]]:
-    """The due times and bases whose runs may come after a moment, in order."""
-    nominal = timetable.nominal(key)
-    start = _start(after - int(share_of(key) * timetable.jitter), timetable)
-    while (found := _base(start, timetable, nominal, until)) is not None:
+def steps_after(after: int, timetable: Timetable, key: str, share: float) -> Iterator[Step]:
+    """The steps whose runs may come after a moment, in order."""
+    until, start = after + HORIZON, after - int(share * timetable.jitter)
+    while (found := _step(start, timetable, key, until)) is not None:
         yield found
-        start = found[1] + 1
+        start = found.base + 1
 
 
-def run_of(base: int, timetable: Timetable, share: float) -> int:
-    """The run that belongs to a base."""
-    if not timetable.jitter or not share:
-        return base
-    return base + int(share * (timetable.permission.lasts(base, base + timetable.jitter) - base))
+def run_of(step: Step, share: float) -> int:
+    """When a machine with this share of the spread runs."""
+    return step.base + int(share * step.room)
+
+
+def _step(moment: int, timetable: Timetable, key: str, until: int) -> Step | None:
+    """The step of a moment; for a cron line, which is the same for all machines, from those found before."""
+    if timetable.cron is None:
+        return _found(moment, timetable, timetable.nominal(key), until)
+    for known in tuple(timetable.steps):
+        if known.since <= moment <= known.upto:
+            return known
+    found = _found(moment, timetable, timetable.nominal(key), until)
+    if found is not None:
+        timetable.steps[:] = [found, *timetable.steps[: MOST_KNOWN - 1]]
+    return found
+
+
+def _found(moment: int, timetable: Timetable, nominal: Nominal, until: int) -> Step | None:
+    found = _base(_start(moment, timetable), timetable, nominal, until)
+    if found is None:
+        return None
+    due, base = found
+    room = timetable.permission.lasts(base, base + timetable.jitter) - base if timetable.jitter else 0
+    return Step(moment, max(due, base - 1), due, base, room)
 
 
 def _start(moment: int, timetable: Timetable) -> int:
-    """From where bases are looked for: what fell due since permission ended waits for its return."""
+    """From where due times are looked for: what fell due since permission ended waits for its return."""
     if timetable.late_rather_than_never and not timetable.permission.holds(moment):
         return timetable.permission.refused_since(moment, moment - HORIZON)
     return moment
