@@ -50,19 +50,15 @@ class Bundler:
         if healing != self._healing:
             self.end()
             self._healing = healing
-        slot, offset = self._slot, self._size
+        slot, offset, size = self._slot, self._size, len(data)
         self._parts.append(data)
-        self._size += len(data)
-        if self._is_end(len(data), digest):
+        self._size = whole = offset + size
+        if whole >= SMALLEST:
+            if whole >= LARGEST or is_bundle_end(self._key, digest, size) or len(self._parts) >= MOST_FILES:
+                self._finish()
+        elif len(self._parts) >= MOST_FILES:
             self._finish()
         return slot, offset
-
-    def _is_end(self, size: int, digest: bytes) -> bool:
-        if self._size < SMALLEST:
-            return len(self._parts) >= MOST_FILES
-        if self._size >= LARGEST or len(self._parts) >= MOST_FILES:
-            return True
-        return is_bundle_end(self._key, digest, size)
 
     def segment_ended(self) -> None:
         """A manifest segment that may name the open bundle was closed."""
@@ -85,5 +81,5 @@ class Bundler:
 
 def is_bundle_end(key: bytes, digest: bytes, size: int) -> bool:
     """Whether a bundle that is large enough ends after the file with this content digest and size in bytes."""
-    drawn = int.from_bytes(blake3(digest, key=key).digest()[:8], "big")
+    drawn = int.from_bytes(blake3(digest, key=key).digest(8), "big")
     return drawn * FURTHER < size << 64

@@ -25,6 +25,7 @@ _SECOND_NS = 1_000_000_000
 #: What a manifest can hold of a time: 64 bits of nanoseconds, the years 1678 to 2262. Any user can set others.
 _LEAST_TIME, _GREATEST_TIME = -(1 << 63), (1 << 63) - 1
 
+_FORMAT = 0o170000
 _TYPES = {
     stat.S_IFREG: EntryType.FILE,
     stat.S_IFDIR: EntryType.DIRECTORY,
@@ -34,6 +35,7 @@ _TYPES = {
     stat.S_IFCHR: EntryType.CHARACTER_DEVICE,
     stat.S_IFBLK: EntryType.BLOCK_DEVICE,
 }
+_FILE, _SYMLINK = EntryType.FILE, EntryType.SYMLINK
 _DEVICES = frozenset({EntryType.CHARACTER_DEVICE, EntryType.BLOCK_DEVICE})
 _NO_ATTRIBUTES = frozenset({errno.ENOTSUP, errno.ENODATA, errno.ENOENT, errno.EPERM, errno.EACCES, errno.ENOSYS})
 #: The kernel's own limit for all names of one file (XATTR_LIST_MAX) and a value is 64 KiB each.
@@ -56,6 +58,9 @@ def key_of(path: bytes, info: os.stat_result) -> Key:
 
 def trusted_key(key: Key, started_ns: int) -> Key:
     """The key to remember: one that never matches when the file's times are not safely older than the scan."""
+    modified, changed, old = key[5], key[6], started_ns - COARSE_TICK_NS
+    if _LEAST_TIME <= modified < old and _LEAST_TIME <= changed < old:
+        return key
     coarse = key[5] % _SECOND_NS == 0 and key[6] % _SECOND_NS == 0
     is_old = max(key[5], key[6]) < started_ns - (COARSE_TICK_NS if coarse else TICK_NS)
     if is_old and min(key[5], key[6]) >= _LEAST_TIME:
@@ -70,7 +75,7 @@ def bounded_time(nanoseconds: int) -> int:
 
 def type_of(info: os.stat_result) -> EntryType | None:
     """What kind of entry this is; None for what no format of ours knows (doors, whiteouts)."""
-    return _TYPES.get(stat.S_IFMT(info.st_mode))
+    return _TYPES.get(info.st_mode & _FORMAT)
 
 
 class Describer:
@@ -96,6 +101,7 @@ class Describer:
         last: bool = True,
     ) -> Entry:
         """The entry of a path; `opened` is its descriptor if it is open. OSError when a link cannot be read."""
+        mtime = info.st_mtime_ns
         return Entry(
             path,
             kind,
@@ -105,12 +111,12 @@ class Describer:
             user_name(info.st_uid),
             group_name(info.st_gid),
             size,
-            bounded_time(info.st_mtime_ns),
+            mtime if _LEAST_TIME <= mtime <= _GREATEST_TIME else bounded_time(mtime),
             [] if extents is None else extents,
             digest,
-            os.readlink(name, dir_fd=directory) if kind == EntryType.SYMLINK else b"",
+            os.readlink(name, dir_fd=directory) if kind == _SYMLINK else b"",
             info.st_rdev if kind in _DEVICES else 0,
-            link_group(info) if info.st_nlink > 1 and kind == EntryType.FILE else 0,
+            link_group(info) if info.st_nlink > 1 and kind == _FILE else 0,
             self._attributes(name, directory, info.st_dev, opened),
             sparse or [],
             part,

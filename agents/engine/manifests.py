@@ -44,6 +44,9 @@ MOST_FURTHER_BYTES = 512 * 1024
 _HOLE_BYTES = 20
 #: Keeps encoding in one piece and reading one directory cheap even for the shortest of paths.
 MOST_ENTRIES = 8192
+_FIRST_PART = bytes(5)
+# What happens to each entry names no attribute of an enumeration: looking one up takes as long as hashing a short path.
+_FILE = EntryType.FILE
 
 
 @dataclass(slots=True)
@@ -88,7 +91,7 @@ class SegmentDraft:
         usage: Counter[bytes] = Counter()
         for entry, references in zip(self.entries, self.references, strict=True):
             extents = entry.extents
-            if not entry.digest and len(references) == 1 and entry.type == EntryType.FILE:
+            if not entry.digest and len(references) == 1 and entry.type == _FILE:
                 # A file that is one chunk of its own: h is the BLAKE3 of all of it, so it is not hashed twice.
                 force_setattr(entry, "digest", references[0][0].h)
             for slot, offset, length in references:
@@ -149,16 +152,17 @@ class SegmentWriter:
         draft.references.append(references)
         if key is not None:
             draft.keys.append(key)
-        for reference in references:
-            if not reference[0].id:
+        for slot, _, _ in references:
+            if not slot.id:
                 waiting = draft.waiting
-                if not waiting or waiting[-1] is not reference[0]:
-                    waiting.append(reference[0])
+                if not waiting or waiting[-1] is not slot:
+                    waiting.append(slot)
         _count(draft.counts, entry)
         weight = ENTRY_WEIGHT + len(entry.path) + EXTENT_WEIGHT * len(references)
-        draft.weight += weight
-        draft.further_bytes += _further_bytes(entry)
-        if draft.further_bytes >= MOST_FURTHER_BYTES or (draft.weight >= SMALLEST and self._is_end(entry, weight)):
+        draft.weight = whole = draft.weight + weight
+        if entry.xattrs or entry.link or entry.sparse:
+            draft.further_bytes += _further_bytes(entry)
+        if (whole >= SMALLEST and self._is_end(entry, weight)) or draft.further_bytes >= MOST_FURTHER_BYTES:
             self.end()
 
     def _is_end(self, entry: Entry, weight: int) -> bool:
@@ -176,19 +180,19 @@ class SegmentWriter:
 
 def is_segment_end(key: bytes, path: bytes, part: int, weight: int) -> bool:
     """Whether a segment that is large enough ends after this entry."""
-    named = path + b"\0" + part.to_bytes(4, "big")
-    drawn = int.from_bytes(blake3(named, key=key).digest()[:8], "big")
+    named = path + (b"\0" + part.to_bytes(4, "big") if part else _FIRST_PART)
+    drawn = int.from_bytes(blake3(named, key=key).digest(8), "big")
     return drawn * FURTHER < weight << 64
 
 
 def _further_bytes(entry: Entry) -> int:
-    attributes = sum(len(name) + len(value) for name, value in entry.xattrs) if entry.xattrs else 0
+    attributes = sum(len(name) + len(value) for name, value in entry.xattrs)
     return len(entry.link) + attributes + _HOLE_BYTES * len(entry.sparse)
 
 
 def _count(counts: Counts, entry: Entry) -> None:
     kind = entry.type
-    if kind == EntryType.FILE:
+    if kind == _FILE:
         if entry.last:
             counts.files += 1
             counts.bytes += entry.size

@@ -22,7 +22,9 @@ def open_regular(name: bytes, directory: int, seen: os.stat_result | None = None
     except PermissionError:
         descriptor = os.open(name, _READ, dir_fd=directory)
     info = os.fstat(descriptor)
-    if not stat.S_ISREG(info.st_mode) or (seen is not None and not is_same(info, seen)):
+    if not stat.S_ISREG(info.st_mode) or (
+        seen is not None and (info.st_ino != seen.st_ino or info.st_dev != seen.st_dev)
+    ):
         os.close(descriptor)
         raise OSError(errno.ESTALE, "it was replaced while it was looked at")
     return descriptor, info

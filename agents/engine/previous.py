@@ -8,7 +8,7 @@ from agents.engine.cache import Bundle, Cache, CachedSegment
 from agents.engine.describing import Key
 from agents.engine.paths import path_key
 from agents.engine.slots import Reference, Slot
-from protocol.stored.manifests import Entry
+from protocol.stored.manifests import Entry, Segment
 
 #: One entry of the latest snapshot with its extents as references (and emptied, to be filled anew).
 Part = tuple[Entry, list[Reference]]
@@ -39,21 +39,26 @@ class Known:
 class _Loaded:
     """One segment, decoded, to be looked up by path."""
 
-    def __init__(self, cache: Cache, segment: CachedSegment, bundles: dict[bytes, Bundle]) -> None:
-        content = cache.content(segment)
-        self.keys = {key[0]: key for key in cache.keys(segment)}
+    def __init__(self, content: Segment, keys: list[Key], bundles: dict[bytes, Bundle]) -> None:
+        self.keys = {key[0]: key for key in keys}
         self.slots = [Slot.known(ref.id, ref.hash, bundle=ref.id in bundles) for ref in content.chunks]
-        self.entries: dict[bytes, list[Entry]] = {}
-        for entry in content.entries:
-            self.entries.setdefault(entry.path, []).append(entry)
+        self.entries: dict[bytes, list[Entry]] = {entry.path: [entry] for entry in content.entries}
+        if len(self.entries) < len(content.entries):
+            self.entries.clear()
+            for entry in content.entries:
+                self.entries.setdefault(entry.path, []).append(entry)
 
     def parts(self, path: bytes) -> list[Part]:
         """The entries of a path, each once: their extents are taken out."""
         return [(entry, self._take(entry)) for entry in self.entries.pop(path, ())]
 
     def _take(self, entry: Entry) -> list[Reference]:
-        references = [(self.slots[extent.chunk], extent.offset, extent.length) for extent in entry.extents]
-        entry.extents.clear()
+        extents, slots = entry.extents, self.slots
+        if len(extents) == 1:
+            extent = extents.pop()
+            return [(slots[extent.chunk], extent.offset, extent.length)]
+        references = [(slots[extent.chunk], extent.offset, extent.length) for extent in extents]
+        extents.clear()
         return references
 
 
@@ -72,6 +77,8 @@ class Previous:
         self._place = 0
         self._loaded: _Loaded | None = None
         self._loaded_place = -1
+        self._mounted: list[Key] = []
+        self._mounted_place = -1
         self._spread_taint()
 
     def _spread_taint(self) -> None:
@@ -105,7 +112,10 @@ class Previous:
 
     def _keys(self) -> list[Key] | None:
         segment = self.segment
-        return None if segment.tainted else self._cache.keys(segment)
+        if segment.tainted:
+            return None
+        self._mounted, self._mounted_place = self._cache.keys(segment), self._place
+        return self._mounted
 
     def before(self, key: Key) -> list[tuple[Key | None, Part]]:
         """What stands in the present segment before the path of `key`: it was compared, and is to be written anew."""
@@ -120,6 +130,19 @@ class Previous:
             for path in paths
             for part in loaded.parts(path)
         ]
+
+    def same(self, key: Key) -> Known | None:
+        """What the segment that was looked into last has under this very key; None when it says nothing of it.
+
+        What `find` would answer, without looking for the segment: most of one in which something changed did not.
+        """
+        loaded = self._loaded
+        if loaded is None or self._loaded_place != self._place or loaded.keys.get(key[0]) != key:
+            return None
+        entries = loaded.entries.get(key[0])
+        if not entries or not entries[-1].last:
+            return None
+        return Known(key, loaded.parts(key[0]))
 
     def find(self, path: bytes) -> Known | None:
         """What the latest snapshot has under `path`. Ask in path order, once for each path."""
@@ -147,6 +170,8 @@ class Previous:
 
     def _load(self, place: int) -> _Loaded:
         if self._loaded is None or self._loaded_place != place:
-            self._loaded = _Loaded(self._cache, self._segments[place], self._bundles)
+            segment = self._segments[place]
+            keys = self._mounted if place == self._mounted_place else self._cache.keys(segment)
+            self._loaded = _Loaded(self._cache.content(segment), keys, self._bundles)
             self._loaded_place = place
         return self._loaded

@@ -35,6 +35,7 @@ READS = 3
 MOST_LINKS = 100_000
 TOO_MANY_LONG_PATHS = "it was not saved: its path is long, and there are too many of those for one snapshot"
 CHANGED_WHILE_READ = "it changed while it was read, and was saved as it was read"
+_REGULAR = EntryType.FILE
 _FILE = 0o100000
 _TYPE = 0o170000
 
@@ -160,14 +161,18 @@ class Saver:
             self._writer.end()
         if len(path) > LONG_PATH and self._segments.is_crowded:
             return self._tally.error(path, TOO_MANY_LONG_PATHS)
-        known = self._previous.find(path) if self._previous is not None else None
-        if known is not None and known.key == key and self._is_sound(known):
-            return self._keep(known, key)
+        known = None
+        if self._previous is not None:
+            if (same := self._previous.same(key)) is not None and self._is_sound(same):
+                return self._keep(same, key)
+            known = same or self._previous.find(path)
+            if known is not None and known.key == key and self._is_sound(known):
+                return self._keep(known, key)
         try:
             kind = type_of(info)
             if kind is None:
                 self._tally.error(path, "it is of a kind that cannot be saved")
-            elif kind == EntryType.FILE:
+            elif kind == _REGULAR:
                 self._file(path, key, name, info, directory, known)
             else:
                 entry = self._describer.entry(path, name, directory, info, kind)
@@ -177,12 +182,13 @@ class Saver:
         return None
 
     def _is_sound(self, known: Known) -> bool:
-        return known.entry.path not in self._parts.half_read and not known.touches(self._parts.avoid)
+        half_read, avoid = self._parts.half_read, self._parts.avoid
+        return not (half_read and known.entry.path in half_read) and not (avoid and known.touches(avoid))
 
     def _keep(self, known: Known, key: Key) -> None:
         for entry, references in known.parts:
             self._writer.add(entry, references, key if entry.part == 0 else None)
-        if known.entry.type == EntryType.FILE:
+        if known.entry.type == _REGULAR:
             self._tally.file("unmodified")
 
     # --- files -----------------------------------------------------------------------------------
@@ -211,10 +217,11 @@ class Saver:
     ) -> bool:
         """Save a small file; False when it turns out to be large by now."""
         for _ in range(READS):
-            data = read_small(descriptor, before.st_size)
+            size = before.st_size
+            data = read_small(descriptor, size)
             after = os.fstat(descriptor)
             if is_untouched(before, after):
-                if len(data) != before.st_size:
+                if len(data) != size:
                     data = self._whatever_it_holds(path, descriptor)
                 break
             before = after
@@ -229,10 +236,15 @@ class Saver:
         self._tally.bytes_read += len(data)
         digest = blake3(data).digest()
         entry = self._describer.entry(
-            path, name, directory, before, EntryType.FILE, opened=descriptor, size=len(data), extents=[], digest=digest
+            path, name, directory, before, _REGULAR, opened=descriptor, size=len(data), extents=[], digest=digest
         )
-        references = self._place(data, digest, known)
-        self._add_file(path, before, entry, references, known)
+        if known is not None or before.st_nlink > 1 or not data:
+            self._add_file(path, before, entry, self._place(data, digest, known), known)
+        else:
+            # The same for most files of a first backup, with nothing to compare or remember.
+            slot, offset = self._bundler.add(data, digest)
+            self._writer.add(entry, [(slot, offset, len(data))], self._trusted(path, before))
+            self._tally.file("new")
         return True
 
     def _whatever_it_holds(self, path: bytes, descriptor: int) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterator, Sequence
 
 from agents.engine.exclusions import (
@@ -31,6 +32,7 @@ FaultListener = Callable[[bytes, str], None]
 #: Directories that are kept open on the way down. Those above are opened again on the way back.
 MAX_OPEN = 128
 
+_ENCODING = sys.getfilesystemencoding()
 _TYPE = 0o170000
 _DIRECTORY = 0o040000
 
@@ -167,7 +169,7 @@ class Scanner:
         return sorted(self._ways[path])
 
     def _names(self, path: bytes, descriptor: int) -> list[bytes]:
-        names = sorted(map(os.fsencode, os.listdir(descriptor)))
+        names = sorted([name.encode(_ENCODING, "surrogateescape") for name in os.listdir(descriptor)])
         if len(path) + 256 > MAX_PATH and names:
             raise OSError(0, "its contents lie too deep to be saved")
         if self._exclusions.cache_tags and TAG_NAME in names and _is_cache(descriptor):

@@ -16,7 +16,7 @@ from typing import NoReturn, Protocol
 from blake3 import blake3
 
 from agents.engine import ciphers
-from agents.engine.codecs import Buffer, CodecFault, Compressor, decompress
+from agents.engine.codecs import BUNDLE_LEVEL, LEVEL, Buffer, CodecFault, Compressor, decompress
 from agents.errors import Damage
 from agents.keys.derive import SECRET_SIZE, Use, derive
 from agents.keys.faults import KeyFault
@@ -64,13 +64,14 @@ class ChunkSealer:
     """Names, seals and opens the chunks of one vault and epoch. Every method may be called from any thread."""
 
     def __init__(
-        self, vault_secrets: VaultSecrets, *, level: int = 3, nonces: ciphers.NonceSource = ciphers.fresh_nonce
+        self, vault_secrets: VaultSecrets, *, level: int = LEVEL, nonces: ciphers.NonceSource = ciphers.fresh_nonce
     ) -> None:
         self.vault_id = vault_secrets.vault_id
         self.epoch = vault_secrets.epoch
         self._id_key = derive(vault_secrets.dedup_secret, Use.CHUNK_ID)
         self._encryption_key = derive(vault_secrets.dedup_secret, Use.CHUNK_KEY)
         self._compressor = Compressor(level)
+        self._bundle_compressor = Compressor(BUNDLE_LEVEL) if level == LEVEL else self._compressor
         self._nonces = nonces
 
     def identify(self, plaintext: Buffer) -> tuple[bytes, bytes]:
@@ -82,11 +83,14 @@ class ChunkSealer:
         """Return the id of the chunk whose plaintext hash is ``h``."""
         return blake3(h, key=self._id_key).digest()
 
-    def seal(self, plaintext: Buffer, h: bytes, chunk_id: bytes, compress: bool = True) -> bytes:
+    def seal(
+        self, plaintext: Buffer, h: bytes, chunk_id: bytes, compress: bool = True, *, bundle: bool = False
+    ) -> bytes:
         """Return the sealed chunk; compressed only when asked for and when it pays. ValueError above 4 MiB."""
         if len(plaintext) > MAX_CHUNK_PLAIN:
             raise ValueError(f"a chunk holds at most {MAX_CHUNK_PLAIN} bytes, this one has {len(plaintext)}")
-        codec, body = self._encode(plaintext, compress)
+        compressor = self._bundle_compressor if bundle else self._compressor
+        codec, body = _encoded(plaintext, compressor if compress else None)
         nonce = self._nonces(ciphers.NONCE_SIZE)
         aad = chunk_aad(CHUNK_VERSION, codec, self.vault_id, self.epoch, chunk_id)
         return b"".join((aad[:2], nonce, ciphers.encrypt(self._key(h), nonce, body, aad)))
@@ -111,13 +115,6 @@ class ChunkSealer:
     def _key(self, h: bytes) -> bytes:
         return blake3(h, key=self._encryption_key).digest()
 
-    def _encode(self, plaintext: Buffer, compress: bool) -> tuple[int, Buffer]:
-        if compress:
-            frame = self._compressor.compress(plaintext)
-            if len(frame) < len(plaintext):
-                return CODEC_ZSTD, frame
-        return CODEC_STORED, plaintext
-
     def _decrypt(self, parts: SealedChunk, sealed: Buffer, chunk_id: bytes, h: bytes) -> bytes:
         aad = chunk_aad(parts.version, parts.codec, self.vault_id, self.epoch, chunk_id)
         body = memoryview(sealed)[2 + ciphers.NONCE_SIZE :]
@@ -136,6 +133,14 @@ class ChunkSealer:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a sealer holds keys and is not pickled or copied")
+
+
+def _encoded(plaintext: Buffer, compressor: Compressor | None) -> tuple[int, Buffer]:
+    if compressor is not None:
+        frame = compressor.compress(plaintext)
+        if len(frame) < len(plaintext):
+            return CODEC_ZSTD, frame
+    return CODEC_STORED, plaintext
 
 
 class ChunkOpener:

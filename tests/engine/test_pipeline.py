@@ -124,7 +124,7 @@ def damage_the_cache(made: Pipeline) -> None:
 def test_fault_of_any_thread_is_raised_once_and_stops_everything(link, monkeypatch, where):
     fault = Disconnected("The connection broke.")
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise fault
 
     if where == "answer":
