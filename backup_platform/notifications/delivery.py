@@ -20,7 +20,7 @@ from django.db import DatabaseError, transaction
 from django.db.models import Exists, F, Min, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from backup_platform.notifications import monitor, planning, watching
+from backup_platform.notifications import forgetting, monitor, planning, watching
 from backup_platform.notifications.endings import Delivered, settle
 from backup_platform.notifications.messages import message_of
 from backup_platform.notifications.models import UNSENT, Delivery
@@ -50,6 +50,7 @@ def deliver_due() -> Delivered:
         done.planned = _guarded(planning.plan_deliveries) or 0
         _guarded(lambda: _send_what_is_due(done))
         _guarded(monitor.ping_when_due)
+        _guarded(forgetting.forget_when_due)
     return done
 
 

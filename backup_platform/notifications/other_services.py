@@ -27,8 +27,9 @@ def check_address(url: str) -> str:
     scheme, mark, rest = url.strip().partition("://")
     scheme = scheme.lower()
     allowed = [name.lower() for name in settings.STRONGROOM_APPRISE_SCHEMES]
-    if not mark or not rest:
-        raise ServiceRefused("This is not an address of apprise's: write service://…, as apprise's pages show it.")
+    several = "://" in rest or any(character.isspace() for character in rest)
+    if not mark or not rest or several:
+        raise ServiceRefused("This is not one address of apprise's: write service://…, as apprise's pages show it.")
     if scheme not in allowed:
         raise ServiceRefused(
             f"This platform allows only these services: {', '.join(sorted(allowed)) or 'none'}."

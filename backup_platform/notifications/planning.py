@@ -98,8 +98,12 @@ def not_snoozed(alerts: QuerySet[Alert], now: datetime) -> QuerySet[Alert]:
 
 
 def usable_channels() -> QuerySet[Channel]:
-    """Channels that are not paused, and whose person, if they are somebody's, still belongs there."""
-    member = Member.objects.filter(tenant=OuterRef("tenant"), user=OuterRef("person"))
+    """Channels that are not paused, and whose person, if they are somebody's, may still see all alerts there.
+
+    Somebody who left the tenant, lost the permission or was limited to some machines hears nothing more by mail.
+    """
+    sees_alerts = Q(custom_role__isnull=True) | Q(custom_role__permissions__contains=["notifications.view"])
+    member = Member.objects.filter(sees_alerts, tenant=OuterRef("tenant"), user=OuterRef("person"), limits__isnull=True)
     staff = Q(tenant__isnull=True) & (Q(person__is_staff=True) | Q(person__is_superuser=True))
     belongs = Q(person__isnull=True) | Q(person__is_active=True) & (Exists(member) | staff)
     return Channel.objects.filter(belongs, paused_at__isnull=True)

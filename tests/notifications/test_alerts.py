@@ -9,12 +9,13 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
+from backup_platform.fleet.models import MachineGroup
 from backup_platform.notifications import acting
 from backup_platform.notifications.delivery import deliver_due
-from backup_platform.notifications.models import Alert, Delivery
+from backup_platform.notifications.models import Alert, Delivery, Turn
 from backup_platform.notifications.services import raise_alert, resolve_alert
 from backup_platform.notifications.words import ChannelKind, Level
-from backup_platform.tenants.models import Member, Role, User
+from backup_platform.tenants.models import CustomRole, Member, MemberGroup, Role, User
 from backup_platform.tenants.scope import ScopeError, tenant_scope
 from tests.notifications.conftest import make_channel, make_due
 
@@ -188,3 +189,35 @@ def test_reminders_come_until_somebody_acknowledges(tenant, receiver):
     deliver_due()
     assert len(receiver.hits) == 3
     make_due()
+
+
+@pytest.mark.parametrize("what", ["limited", "without the permission"])
+def test_a_person_who_may_not_see_all_alerts_is_mailed_none(tenant, receiver, what):
+    user = User.objects.create_user("ada")
+    member = Member.objects.create(user=user, tenant=tenant, role=Role.OPERATOR)
+    make_channel(tenant, ChannelKind.WEBHOOK, receiver.url(), person=user)
+    if what == "limited":
+        group = MachineGroup.objects.create(tenant=tenant, name="g")
+        MemberGroup.objects.create(member=member, group=group)
+    else:
+        member.custom_role = CustomRole.objects.create(tenant=tenant, name="r", permissions=["jobs.view"])
+        member.save()
+    say(tenant)
+    deliver_due()
+    assert receiver.hits == []
+
+
+def test_what_is_over_long_ago_is_forgotten_and_what_is_open_stays(tenant, hook, receiver):
+    for key in ("old", "recent", "open"):
+        say(tenant, key=key)
+    deliver_due()
+    resolve_alert(tenant.pk, "old")
+    resolve_alert(tenant.pk, "recent")
+    deliver_due()
+    long_ago = timezone.now() - timedelta(days=400)
+    Delivery.objects.update(created_at=long_ago)
+    Alert.objects.filter(dedupe_key="old").update(resolved_at=long_ago)
+    Turn.objects.filter(name="forget").delete()
+    deliver_due()
+    assert sorted(Alert.objects.values_list("dedupe_key", flat=True)) == ["open", "recent"]
+    assert list(Delivery.objects.values_list("alert__dedupe_key", flat=True)) == ["open"]

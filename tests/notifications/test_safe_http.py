@@ -154,6 +154,8 @@ def test_what_is_not_http_is_said_in_a_sentence(servers, db):
 
         def babble():
             talk, _ = server.accept()
+            while not talk.recv(4096).endswith(b"{}"):
+                pass
             talk.sendall(b"220 this is not what you think\r\n" * 3)
             talk.close()
 
@@ -161,7 +163,7 @@ def test_what_is_not_http_is_said_in_a_sentence(servers, db):
         url = f"http://127.0.0.1:{server.getsockname()[1]}/"
         answer = safe_http.post(url, b"{}", {}, safe_addresses.networks(["127.0.0.0/8"]))
     assert answer.status is None
-    assert answer.fault in {"It did not answer in HTTP.", "The connection failed (ConnectionResetError)."}
+    assert answer.fault == "It did not answer in HTTP."
 
 
 # The channel on top of it.

@@ -1,21 +1,17 @@
-"""Alerts, snoozes and thresholds."""
+"""Alerts."""
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from django.contrib import admin, messages
 from django.db.models import F
-from django.utils import timezone
 from unfold.decorators import action, display
 
-from backup_platform.audit.services import record as record_audit
 from backup_platform.console import showing
-from backup_platform.console.model_admin import MACHINE_FILTER, TENANT_FILTER, TenantModelAdmin
+from backup_platform.console.model_admin import MACHINE_FILTER, TENANT_FILTER
 from backup_platform.notifications import acting
-from backup_platform.notifications.admin.asking import LEVEL_COLOURS, AskingAdmin, person_of, tenant_shown
-from backup_platform.notifications.admin.forms import SnoozeAlertForm, SnoozeForm
-from backup_platform.notifications.models import Alert, Snooze, WatchRules
+from backup_platform.notifications.admin.asking import LEVEL_COLOURS, AskingAdmin
+from backup_platform.notifications.admin.forms import SnoozeAlertForm
+from backup_platform.notifications.models import Alert
 
 STATE_COLOURS = {"open": "danger", "acknowledged": "warning", "over": "success"}
 
@@ -45,14 +41,17 @@ class AlertAdmin(AskingAdmin):
     """What is wrong, open ones first, the worst of them at the top."""
 
     allowed = frozenset({"view", "change"})
-    list_display = ["level_shown", "text", "state_shown", "opened_shown", "last_shown", "count", "tenant"]
-    list_display_links = ["text"]
+    list_display = ["level_shown", "text_shown", "state_shown", "opened_shown", "last_shown", "count", "tenant"]
+    list_display_links = ["text_shown"]
     list_filter = [OverFilter, "level", "kind", MACHINE_FILTER, TENANT_FILTER]
     list_select_related = ["tenant"]
     search_fields = ["text"]
     actions_detail = ["acknowledge", "snooze"]
     fieldsets = [
-        (None, {"fields": ["text", "advice", "level_shown", "state_shown", "kind_shown", "machine", "tenant"]}),
+        (
+            None,
+            {"fields": ["text_shown", "advice_shown", "level_shown", "state_shown", "kind_shown", "machine", "tenant"]},
+        ),
         ("Times", {"fields": ["opened_shown", "last_shown", "count", "acknowledged_shown", "over_shown"]}),
         ("Who was told", {"fields": ["told_shown"]}),
     ]
@@ -91,6 +90,14 @@ class AlertAdmin(AskingAdmin):
                              subject=subject, reason=form.cleaned_data["reason"])  # fmt: skip
         messages.success(request, f"Nobody is told until {made.until:%Y-%m-%d %H:%M} UTC.")
         return self.back_to(alert)
+
+    @display(description="What is wrong")
+    def text_shown(self, alert):
+        return alert.text
+
+    @display(description="What to do")
+    def advice_shown(self, alert):
+        return alert.advice or showing.NOTHING
 
     @display(description="Level", ordering="level", label=LEVEL_COLOURS)
     def level_shown(self, alert):
@@ -137,80 +144,3 @@ class AlertAdmin(AskingAdmin):
             if alert.pending
             else "No channel wanted it."
         )
-
-
-@admin.register(Snooze)
-class SnoozeAdmin(AskingAdmin):
-    """Until when nobody is told of what. Deleting one ends it."""
-
-    allowed = frozenset({"view", "add", "delete"})
-    form = SnoozeForm
-    list_display = ["what_shown", "until_shown", "by", "reason", "tenant"]
-    list_select_related = ["tenant"]
-    list_filter = ["kind", TENANT_FILTER]
-    fields = ["tenant", "kind", "hours", "reason"]
-    autocomplete_fields = ["tenant"]
-
-    def get_fields(self, request, obj=None):
-        """A new one asks for how long; one that is there says until when."""
-        if obj is not None:
-            return ["what_shown", "subject", "until_shown", "by", "reason", "tenant"]
-        return ["kind", "hours", "reason"] if tenant_shown(request) else ["tenant", "kind", "hours", "reason"]
-
-    def save_model(self, request, obj, form, change):
-        """Make it by the service, so that it is checked and audited as everywhere."""
-        tenant = self.tenant_of_new(request, form)
-        made = acting.snooze(
-            tenant.pk if tenant else None,
-            until=timezone.now() + timedelta(hours=form.cleaned_data["hours"]),
-            actor=self.person(request), kind=obj.kind, reason=obj.reason,
-        )  # fmt: skip
-        obj.pk, obj.tenant, obj.until = made.pk, made.tenant, made.until
-
-    def delete_model(self, request, obj):
-        """End it by the service, for the same reason."""
-        acting.end_snooze(obj, actor=self.person(request))
-
-    @display(description="What")
-    def what_shown(self, row):
-        what = row.get_kind_display() if row.kind else "Everything"
-        return f"{what}, one thing only" if row.subject else what
-
-    @display(description="Until", ordering="until")
-    def until_shown(self, row):
-        over = " (over)" if row.until <= timezone.now() else ""
-        return f"{row.until:%Y-%m-%d %H:%M} UTC{over}"
-
-
-@admin.register(WatchRules)
-class WatchRulesAdmin(TenantModelAdmin):
-    """From when on a tenant calls something late, silent or stale."""
-
-    allowed = frozenset({"view", "add", "change", "delete"})
-    list_display = ["name_shown", "server_silent", "laptop_silent", "server_overdue", "server_stale", "tenant_stale"]
-    list_select_related = ["tenant"]
-    hours = ["server_silent", "laptop_silent", "server_overdue", "laptop_overdue", "server_stale", "laptop_stale",
-             "tenant_stale"]  # fmt: skip
-
-    def get_fields(self, request, obj=None):
-        """All are hours; the tenant is fixed where one is shown, and once a row is there."""
-        return self.hours if obj is None and tenant_shown(request) else ["tenant", *self.hours]
-
-    def get_readonly_fields(self, request, obj=None):
-        """A row belongs to its tenant for good."""
-        return ["tenant"] if obj else []
-
-    def has_add_permission(self, request):
-        """One row a tenant."""
-        return super().has_add_permission(request) and not (tenant_shown(request) and WatchRules.objects.exists())
-
-    def save_model(self, request, obj, form, change):
-        """Save it, with a line in the audit: thresholds decide what is never heard of."""
-        obj.tenant_id = obj.tenant_id or tenant_shown(request).pk
-        super().save_model(request, obj, form, change)
-        record_audit("thresholds.changed", actor=person_of(request), object=f"tenant:{obj.tenant_id}",
-                     tenant=obj.tenant_id, **{name: getattr(obj, name) for name in self.hours})  # fmt: skip
-
-    @display(description="Thresholds of")
-    def name_shown(self, rules):
-        return rules.tenant.name

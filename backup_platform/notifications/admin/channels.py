@@ -5,7 +5,6 @@ from __future__ import annotations
 from django.contrib import admin, messages
 from django.template.response import TemplateResponse
 from unfold.decorators import action, display
-from unfold.enums import ActionVariant
 
 from backup_platform.console import showing
 from backup_platform.console.model_admin import TENANT_FILTER
@@ -113,7 +112,7 @@ class ChannelAdmin(AskingAdmin):
             return self.ask(request, channel, "Make a new signing key?", lines, "Make a new key")
         return self.show_key(request, channel, channels.rotate_key(channel, actor=self.person(request)))
 
-    @action(description="Pause or resume", icon="pause", variant=ActionVariant.WARNING, permissions=["act"])
+    @action(description="Pause or resume", icon="pause", permissions=["act"])
     def pause(self, request, object_id):
         """Stop using it for a while, or use it again."""
         channel = self.found(request, object_id)

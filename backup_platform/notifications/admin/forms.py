@@ -44,6 +44,7 @@ class ChannelForm(forms.ModelForm):
     class Meta:
         model = Channel
         fields = ["tenant", "name", "kind", "lowest_level", "kinds", "tell_recovery", "remind_hours", "every_tenant"]
+        labels = {"tell_recovery": "Also its end", "remind_hours": "Remind after hours", "every_tenant": "All tenants"}
 
     fresh_key = ""
     """A webhook's signing key that was made here, to be shown once."""
