@@ -25,11 +25,13 @@ TRACEBACK_VARIABLE = "STRONGROOM_TRACEBACK"
 # verb: (module, what it does). The sentence stands here so that --help imports no verb.
 VERBS = {
     "backup": ("agents.commands.backup", "Back up files and directories."),
+    "config": ("agents.commands.config", "Look at this machine's configuration, check it, take it back."),
     "daemon": ("agents.commands.daemon", "Wait for jobs of the platform and do them."),
     "doctor": ("agents.commands.doctor", "Check this machine's setup and say what to do."),
     "enroll": ("agents.commands.enroll", "Make this machine a member of a vault."),
     "ls": ("agents.commands.ls", "List what a snapshot holds."),
     "restore": ("agents.commands.restore", "Restore a snapshot, or a part of it."),
+    "service": ("agents.commands.service", "Have systemd run the daemon."),
     "snapshots": ("agents.commands.snapshots", "List the snapshots of this machine."),
     "status": ("agents.commands.status", "Show who this machine is and how its backups stand."),
     "vault": ("agents.commands.vault", "Make a vault and its recovery kit."),
