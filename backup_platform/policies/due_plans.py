@@ -10,27 +10,20 @@ from uuid import UUID
 
 from django.db import connection
 
-from .timetable import ASKED
-
-SCHEDULE = ", ".join(f"'{name}', plan.settings -> 'schedule.{name}'" for name in ASKED)
-"""What `timetable.of_text` reads, made by the database: the rest of the settings never leaves it."""
-LOCK_SQL = f"""
-    SELECT plan.id, plan.policy_id, plan.machine_id, plan.next_run_at, plan.last_due_at, plan.zone,
-           jsonb_build_object({SCHEDULE})::text,
-           COALESCE(plan.settings ->> 'schedule.catch_up', 'once') = 'once',
-           plan.policy_id || ':' || plan.machine_id,
-           machine.state = 'active' AND machine.paused_at IS NULL AND policy.paused_at IS NULL
+LOCK_SQL = """
+    SELECT plan.id, plan.policy_id || ':' || plan.machine_id, plan.machine_id, plan.next_run_at, plan.zone,
+           plan.schedule, machine.state = 'active' AND machine.paused_at IS NULL AND policy.paused_at IS NULL
       FROM policies_plan plan
       JOIN fleet_machine machine ON machine.id = plan.machine_id AND machine.tenant_id = plan.tenant_id
       JOIN policies_policy policy ON policy.id = plan.policy_id AND policy.tenant_id = plan.tenant_id
-     WHERE plan.next_run_at <= %(now)s
-     ORDER BY plan.next_run_at, plan.id
+     WHERE plan.next_run_at <= %(now)s AND plan.schedule <> ''
+     ORDER BY plan.next_run_at
      LIMIT %(most)s
        FOR UPDATE OF plan SKIP LOCKED
-"""  # noqa: S608 - ASKED is a constant of ours
+"""
 ADVANCE_SQL = """
     UPDATE policies_plan plan
-       SET next_run_at = one.next_run_at, last_due_at = one.last_due_at,
+       SET next_run_at = one.next_run_at, last_due_at = COALESCE(one.last_due_at, plan.last_due_at),
            fault = CASE WHEN one.fault = '' THEN plan.fault ELSE one.fault END
       FROM unnest(%(plans)s::bigint[], %(next)s::timestamptz[], %(last)s::timestamptz[], %(faults)s::text[])
            AS one (plan, next_run_at, last_due_at, fault)
@@ -43,15 +36,12 @@ class DuePlan:
     """A plan whose time has come."""
 
     id: int
-    policy_id: UUID
-    machine_id: UUID
-    next_run_at: datetime
-    last_due_at: datetime | None
-    zone: str
-    schedule: str
-    catches_up: bool
     key: str
     """As `planned.key_of`."""
+    machine_id: UUID
+    next_run_at: datetime
+    zone: str
+    schedule: str
     able: bool
     """Neither the machine nor the policy is paused, and the machine may connect."""
 
@@ -63,6 +53,7 @@ class Advance:
     plan_id: int
     next_run_at: datetime | None
     last_due_at: datetime | None
+    """None: as it was."""
     fault: str
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 from django.utils import timezone
@@ -15,7 +15,8 @@ from . import orders
 from .following import AFTER
 from .models import Plan
 from .orders import Order
-from .planned import permission_of
+from .planned import key_of, permission_of, schedule_text
+from .terms import terms_of
 from .timetable import HORIZON, ScheduleFault
 from .timetable.clocks import as_time, moment
 
@@ -50,21 +51,27 @@ def _follow(plan: Plan, job: Job) -> UUID | None:
     due = _permitted(plan, ended)
     if due is None:
         return None
-    minutes = plan.settings.get("schedule.deadline_minutes")
+    terms = terms_of(schedule_text(plan.settings))
     name = job.policy.name if job.policy else "another policy"
     made = request_backup(
         plan.policy,
         plan.machine,
         due_at=due,
-        deadline=due + timedelta(minutes=minutes) if minutes else None,
-        priority=plan.settings.get("schedule.priority") or 0,
+        deadline=None if terms.patience is None else due + terms.patience,
+        priority=terms.priority,
         origin=JobOrigin.SCHEDULE,
         asked_by=f"after “{name}”",
         settings=plan.settings,
     )
     if made is None:
-        _note_that_it_runs(plan, due)
+        busy = Order(plan.pk, key_of(plan.policy_id, plan.machine_id), due, terms, again(due))
+        orders.note([busy], timezone.now(), own=False)
     return made
+
+
+def again(due: datetime) -> str:
+    """The note to a job that is not finished when it is due again."""
+    return f"Due again at {due:%Y-%m-%d %H:%M} UTC; as this run was not finished, no second one was begun."
 
 
 def _permitted(plan: Plan, ended: datetime) -> datetime | None:
@@ -78,8 +85,3 @@ def _permitted(plan: Plan, ended: datetime) -> datetime | None:
         return ended
     found = permission.first_from(end, end + HORIZON)
     return None if found is None else as_time(found)
-
-
-def _note_that_it_runs(plan: Plan, due: datetime) -> None:
-    words = f"Due again at {due:%Y-%m-%d %H:%M} UTC; as this run was not finished, no second one was begun."
-    orders.note([Order(plan.pk, plan.policy_id, plan.machine_id, due, words)], timezone.now(), own=False)

@@ -74,7 +74,10 @@ class Assignment(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.policy_id} to {self.machine_id or self.group_id or 'the tenant'}"
+        # Names only where they were read already: a text asks the database nothing.
+        known = self._state.fields_cache
+        policy, group, machine = (known.get(name) for name in ("policy", "group", "machine"))
+        return f"{policy or self.policy_id} to {machine or group or self.machine_id or self.group_id or 'the tenant'}"
 
 
 class Plan(models.Model):
@@ -87,6 +90,7 @@ class Plan(models.Model):
     policy = models.ForeignKey(Policy, on_delete=models.CASCADE, related_name="plans")
     machine = models.ForeignKey(Machine, on_delete=models.CASCADE, related_name="plans")
     settings = models.JSONField(default=dict, help_text="The effective settings, as computed.")
+    schedule = models.TextField(blank=True, default="", help_text="Of these, what decides times, as the tick reads it.")
     next_run_at = models.DateTimeField(null=True, blank=True, help_text="None: never by itself (no schedule, paused).")
     last_due_at = models.DateTimeField(null=True, blank=True)
     fault = models.CharField(max_length=300, blank=True, default="", help_text="Why it will not run, in plain words.")

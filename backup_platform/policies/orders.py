@@ -13,43 +13,32 @@ from uuid import UUID
 
 from django.db import connection
 
-SOURCE = """
-      FROM unnest(%(plans)s::bigint[], %(dues)s::timestamptz[], %(notes)s::text[]) AS one (plan, due, note)
-      JOIN policies_plan plan ON plan.id = one.plan
-      JOIN policies_policy policy ON policy.id = plan.policy_id AND policy.tenant_id = plan.tenant_id
-"""
+from .terms import Terms
 
-
-def _number(name: str, lowest: int, highest: int) -> str:
-    """SQL for a whole number of the settings within bounds; NULL for anything else, which must not stop a lot."""
-    value = f"plan.settings -> 'schedule.{name}'"
-    bounded = f"LEAST(GREATEST(({value})::numeric, {lowest}), {highest})::int"
-    return f"(CASE WHEN jsonb_typeof({value}) = 'number' THEN {bounded} END)"
-
-
-COLUMNS = f"""
+ORDERS = """
     INSERT INTO jobs_job (id, tenant_id, kind, subject, dedupe_key, state, attempts, lease_owner, next_attempt_at,
                           sent_count, machine_id, policy_id, due_at, deadline, priority, origin, asked_by, spec,
                           max_attempts, progress, last_error, advice, created_at, finished_at)
-    SELECT gen_random_uuid(), plan.tenant_id, 'backup', 'machine:' || plan.machine_id,
-           'backup:' || plan.policy_id || ':' || plan.machine_id, %(state)s, 0, '', %(now)s,
-           0, plan.machine_id, plan.policy_id, one.due,
-           GREATEST(one.due, %(now)s) + {_number("deadline_minutes", 1, 525_600)} * interval '1 minute',
-           COALESCE({_number("priority", -10, 10)}, 0), 'schedule', '',
+    SELECT gen_random_uuid(), plan.tenant_id, 'backup', 'machine:' || plan.machine_id, 'backup:' || one.key,
+           %(state)s, 0, '', %(now)s, 0, plan.machine_id, plan.policy_id, one.due, one.deadline, one.priority,
+           'schedule', '',
            jsonb_build_object('policy', policy.name, 'policy_id', policy.id, 'settings', plan.settings),
-           COALESCE({_number("attempts", 1, 10)}, 5), '{{}}',
+           one.attempts, '{}', one.note, %(advice)s, %(now)s, %(finished)s
+      FROM unnest(%(plans)s::bigint[], %(keys)s::text[], %(dues)s::timestamptz[], %(deadlines)s::timestamptz[],
+                  %(priorities)s::int[], %(attempts)s::int[], %(errors)s::text[])
+           AS one (plan, key, due, deadline, priority, attempts, note)
+      JOIN policies_plan plan ON plan.id = one.plan
+      JOIN policies_policy policy ON policy.id = plan.policy_id AND policy.tenant_id = plan.tenant_id
+        ON CONFLICT DO NOTHING
 """
-QUEUE_SQL = (
-    COLUMNS + "'', '', %(now)s, NULL" + SOURCE + " ON CONFLICT DO NOTHING RETURNING id, policy_id, machine_id, due_at"
-)
-MISSED_SQL = COLUMNS + "one.note, %(advice)s, %(now)s, %(now)s" + SOURCE + " ON CONFLICT DO NOTHING RETURNING id"
+QUEUE_SQL = ORDERS + " RETURNING dedupe_key"
+MISSED_SQL = ORDERS + " RETURNING id"
 NOTE_SQL = """
     INSERT INTO jobs_jobline (job_id, at, level, text)
     SELECT job.id, %(now)s, 'info', one.note
-      FROM unnest(%(policies)s::uuid[], %(machines)s::uuid[], %(dues)s::timestamptz[], %(own)s::bool[],
-                  %(notes)s::text[]) AS one (policy, machine, due, own, note)
-      JOIN jobs_job job ON job.dedupe_key = 'backup:' || one.policy || ':' || one.machine
-       AND job.policy_id = one.policy AND job.machine_id = one.machine
+      FROM unnest(%(keys)s::text[], %(dues)s::timestamptz[], %(own)s::bool[], %(notes)s::text[])
+           AS one (key, due, own, note)
+      JOIN jobs_job job ON job.dedupe_key = 'backup:' || one.key
        AND job.state IN ('queued', 'offered', 'running', 'cancelling')
        AND COALESCE(job.due_at = one.due, false) = one.own
      WHERE NOT EXISTS (SELECT FROM jobs_jobline line
@@ -66,31 +55,23 @@ class Order:
     """A run of a plan that is due. `note`: what is to be said about it, if anything."""
 
     plan_id: int
-    policy_id: UUID
-    machine_id: UUID
+    key: str
+    """As `planned.key_of`."""
     due_at: datetime
+    terms: Terms
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
-    """A job that was made."""
-
-    job_id: UUID
-    policy_id: UUID
-    machine_id: UUID
-    due_at: datetime
-
-
-def queue(orders: Sequence[Order], now: datetime) -> list[Made]:
-    """Make a job for each order, unless its due time has one or the one before is unfinished; those made."""
-    return [Made(*row) for row in _insert(QUEUE_SQL, orders, now, state="queued")] if orders else []
+def queue(orders: Sequence[Order], now: datetime) -> set[str]:
+    """Make a job for each order, unless its due time has one or the one before is unfinished; their keys."""
+    columns = {"state": "queued", "errors": [""] * len(orders), "advice": "", "finished": None}
+    return {key.removeprefix("backup:") for key in _insert(QUEUE_SQL, orders, now, columns)}
 
 
 def record_missed(orders: Sequence[Order], now: datetime) -> list[UUID]:
     """Write down runs that nobody will do: finished jobs that say so. The ids of those that were not known yet."""
-    found = _insert(MISSED_SQL, orders, now, state="missed", advice=ADVICE) if orders else []
-    return [row[0] for row in found]
+    columns = {"state": "missed", "errors": [one.note for one in orders], "advice": ADVICE, "finished": now}
+    return _insert(MISSED_SQL, orders, now, columns)
 
 
 def note(orders: Sequence[Order], now: datetime, *, own: bool) -> None:
@@ -102,8 +83,7 @@ def note(orders: Sequence[Order], now: datetime, *, own: bool) -> None:
     if noted:
         columns: dict[str, Any] = {
             "now": now,
-            "policies": [one.policy_id for one in noted],
-            "machines": [one.machine_id for one in noted],
+            "keys": [one.key for one in noted],
             "dues": [one.due_at for one in noted],
             "own": [own] * len(noted),
             "notes": [one.note for one in noted],
@@ -112,15 +92,25 @@ def note(orders: Sequence[Order], now: datetime, *, own: bool) -> None:
             cursor.execute(NOTE_SQL, columns)
 
 
-def _insert(sql: str, orders: Sequence[Order], now: datetime, **more: str) -> list[tuple[Any, ...]]:
+def _insert(sql: str, orders: Sequence[Order], now: datetime, more: dict[str, Any]) -> list[Any]:
+    """The one column that the statement returns."""
+    if not orders:
+        return []
     columns: dict[str, Any] = {
         "now": now,
         "plans": [one.plan_id for one in orders],
+        "keys": [one.key for one in orders],
         "dues": [one.due_at for one in orders],
-        "notes": [one.note for one in orders],
+        "deadlines": [_deadline(one, now) for one in orders],
+        "priorities": [one.terms.priority for one in orders],
+        "attempts": [one.terms.attempts for one in orders],
         **more,
     }
     with connection.cursor() as cursor:
         cursor.execute(sql, columns)
-        found: list[tuple[Any, ...]] = cursor.fetchall()
-    return found
+        return [row[0] for row in cursor.fetchall()]
+
+
+def _deadline(order: Order, now: datetime) -> datetime | None:
+    """Counted from now where the run is late: it has its whole time before it."""
+    return None if order.terms.patience is None else max(order.due_at, now) + order.terms.patience

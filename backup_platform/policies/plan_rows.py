@@ -19,24 +19,27 @@ LOCK_CLASS = 0x5354_504C
 """First half of the advisory lock's key (jobs.ticks has another); the second is made from the tenant's id."""
 
 UPSERT_SQL = """
-    INSERT INTO policies_plan (tenant_id, policy_id, machine_id, settings, next_run_at, fault, zone, basis, computed_at)
-    SELECT %(tenant)s, policy, machine, (%(settings)s::jsonb[])[number], next_run_at, fault, zone, %(basis)s, %(now)s
+    INSERT INTO policies_plan (tenant_id, policy_id, machine_id, settings, schedule, next_run_at, fault, zone, basis,
+                               computed_at)
+    SELECT %(tenant)s, policy, machine, (%(settings)s::jsonb[])[number], (%(schedules)s::text[])[number], next_run_at,
+           fault, zone, %(basis)s, %(now)s
       FROM unnest(%(policies)s::uuid[], %(machines)s::uuid[], %(numbers)s::int[], %(next)s::timestamptz[],
                   %(faults)s::text[], %(zones)s::text[]) AS one (policy, machine, number, next_run_at, fault, zone)
     ON CONFLICT (policy_id, machine_id) DO UPDATE
-       SET settings = EXCLUDED.settings, next_run_at = EXCLUDED.next_run_at, fault = EXCLUDED.fault,
-           zone = EXCLUDED.zone, basis = EXCLUDED.basis, computed_at = EXCLUDED.computed_at
+       SET settings = EXCLUDED.settings, schedule = EXCLUDED.schedule, next_run_at = EXCLUDED.next_run_at,
+           fault = EXCLUDED.fault, zone = EXCLUDED.zone, basis = EXCLUDED.basis, computed_at = EXCLUDED.computed_at
      WHERE policies_plan.tenant_id = %(tenant)s
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A plan to be written. `settings` is a JSON text that many rows share."""
+    """A plan to be written. `settings` and `schedule` are JSON texts that many rows share."""
 
     policy_id: UUID
     machine_id: UUID
     settings: str
+    schedule: str
     next_run_at: datetime | None
     fault: str
     zone: str
@@ -69,12 +72,14 @@ def write(tenant_id: UUID, rows: Sequence[Row], basis: str, now: datetime) -> No
 
 
 def _write_lot(tenant_id: UUID, rows: Sequence[Row], basis: str, now: datetime) -> None:
-    numbers = {text: number for number, text in enumerate(dict.fromkeys(row.settings for row in rows), 1)}
+    schedules = {row.settings: row.schedule for row in rows}
+    numbers = {text: number for number, text in enumerate(schedules, 1)}
     values: dict[str, Any] = {
         "tenant": tenant_id,
         "basis": basis,
         "now": now,
-        "settings": list(numbers),
+        "settings": list(schedules),
+        "schedules": list(schedules.values()),
         "policies": [row.policy_id for row in rows],
         "machines": [row.machine_id for row in rows],
         "numbers": [numbers[row.settings] for row in rows],

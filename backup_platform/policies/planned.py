@@ -12,13 +12,15 @@ from typing import Any
 from uuid import UUID
 
 from .registry import defaults
+from .terms import NAMES
 from .timetable import ASKED, ScheduleFault, Timetable, next_run, of_text, permission, zone_named
 from .timetable.permission import Permission
 
-RULES = 1
+RULES = 2
 """Raised when the rules of planning change, so that all plans are made again."""
 CLOCK_WAS_WRONG = timedelta(days=1)
 """A plan that was due later than this after now was due by a wrong clock of the server."""
+SCHEDULE = tuple(dict.fromkeys((*ASKED, *NAMES)))
 NOTHING_SAVED = "Nothing is saved yet: name at least one source in the policy."
 NEVER = "Its times never come within ten years: change the timetable, the windows or the blackouts."
 
@@ -60,8 +62,8 @@ def zone_of(settings: Settings, machine_zone: str) -> str:
 
 
 def schedule_text(settings: Settings) -> str:
-    """The settings that decide times, as `timetable.of_text` reads them."""
-    return json.dumps({name: settings.get(f"schedule.{name}") for name in ASKED}, sort_keys=True)
+    """The settings of the schedule, as `timetable.of_text` and `terms.terms_of` read them."""
+    return json.dumps({name: settings.get(f"schedule.{name}") for name in SCHEDULE}, sort_keys=True)
 
 
 def key_of(policy_id: UUID, machine_id: UUID) -> str:

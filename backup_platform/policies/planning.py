@@ -65,7 +65,7 @@ def _rows(applying: Sequence[Application], standing: Mapping[Key, Standing], now
         else:
             known = standing.get((policy.pk, machine.pk), Standing())
             planned = planner.plan(settings, zone, key_of(policy.pk, machine.pk), known, schedule)
-        yield Row(policy.pk, machine.pk, whole, planned.next_run_at, planned.fault, zone[:64])
+        yield Row(policy.pk, machine.pk, whole, schedule, planned.next_run_at, planned.fault, zone[:64])
 
 
 class _Texts:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from uuid import UUID
 
 from django.db import transaction
 
@@ -21,17 +20,18 @@ from backup_platform.tenants.scope import without_tenant_scope
 
 from . import orders
 from .due_plans import Advance, DuePlan, advance, lock_due
-from .followers import after_job_ended
+from .followers import after_job_ended, again
 from .lateness import Decision, decide, is_missed
 from .orders import Order
 from .planned import NEVER
+from .terms import Terms, terms_of
 from .timetable import ScheduleFault, Timetable, of_text
 
 __all__ = ["Ticked", "after_job_ended", "tick"]
 
 logger = logging.getLogger(__name__)
 
-LOT = 2500
+LOT = 5000
 PATIENCE = 60.0
 """Seconds after which a tick leaves the rest to the next one."""
 MOST_TOLD = 200
@@ -82,42 +82,39 @@ def _tick_lot(now: datetime) -> Ticked:
             _sort(plan, now, lot)
         made = orders.queue(lot.run, now)
         missed = orders.record_missed(lot.missed, now)
-        busy = _say(lot.run, {(one.policy_id, one.machine_id) for one in made}, now)
+        busy = _say(lot.run, made, now)
         advance(lot.advances)
         tell(missed[:MOST_TOLD])
-        wake_all(one.machine_id for one in made)
+        wake_all({plan.machine_id for plan in plans if plan.key in made})
     return Ticked(len(plans), len(made), len(missed), busy)
 
 
 def _sort(plan: DuePlan, now: datetime, lot: _Lot) -> None:
     """Decide about one plan. What cannot be decided never stops the others."""
-    if not plan.able:
-        lot.advances.append(Advance(plan.id, None, plan.last_due_at, ""))
-        return
+    fault = ""
     try:
-        timetable = of_text(plan.schedule, plan.zone or "UTC")
-    except (ScheduleFault, ValueError) as fault:
-        lot.advances.append(Advance(plan.id, None, plan.last_due_at, str(fault)[:300]))
-        return
-    if timetable is None:
-        lot.advances.append(Advance(plan.id, None, plan.last_due_at, ""))
-        return
-    _order(plan, now, timetable, lot)
+        timetable = of_text(plan.schedule, plan.zone or "UTC") if plan.able else None
+        if timetable is not None:
+            _order(plan, now, timetable, lot)
+            return
+    except (ScheduleFault, ValueError) as found:
+        fault = str(found)[:300]
+    lot.advances.append(Advance(plan.id, None, None, fault))
 
 
 def _order(plan: DuePlan, now: datetime, timetable: Timetable, lot: _Lot) -> None:
     decision = decide(plan.next_run_at, now, timetable, plan.key)
-    fault = "" if decision.next_run_at else NEVER
+    fault, terms = "" if decision.next_run_at else NEVER, terms_of(plan.schedule)
     lot.advances.append(Advance(plan.id, decision.next_run_at, decision.due_at, fault))
-    if plan.catches_up:
+    if terms.catches_up:
         words = f"Late: {decision.passed_in_words} passed while the platform was not at work; this one stands for them."
-        lot.run.append(_order_of(plan, decision.due_at, words if decision.passed else ""))
+        lot.run.append(_order_of(plan, decision.due_at, terms, words if decision.passed else ""))
     elif is_missed(decision, now):
-        lot.missed.append(_order_of(plan, decision.due_at, _missed(decision)))
+        lot.missed.append(_order_of(plan, decision.due_at, terms, _missed(decision)))
     else:
-        lot.run.append(_order_of(plan, decision.due_at))
+        lot.run.append(_order_of(plan, decision.due_at, terms))
         if decision.passed:
-            lot.missed.append(_order_of(plan, plan.next_run_at, _missed(decision)))
+            lot.missed.append(_order_of(plan, plan.next_run_at, terms, _missed(decision)))
 
 
 def _missed(decision: Decision) -> str:
@@ -125,19 +122,14 @@ def _missed(decision: Decision) -> str:
     return f"Its time passed while the platform was not at work, and its policy leaves out missed runs.{also}"
 
 
-def _order_of(plan: DuePlan, due_at: datetime, note: str = "") -> Order:
-    return Order(plan.id, plan.policy_id, plan.machine_id, due_at, note)
+def _order_of(plan: DuePlan, due_at: datetime, terms: Terms, note: str = "") -> Order:
+    return Order(plan.id, plan.key, due_at, terms, note)
 
 
-def _say(wanted: Sequence[Order], made: set[tuple[UUID, UUID]], now: datetime) -> int:
+def _say(wanted: Sequence[Order], made: set[str], now: datetime) -> int:
     """Note what is worth a line: late runs, and runs that were due while the one before was not finished."""
-    late = [one for one in wanted if one.note and (one.policy_id, one.machine_id) in made]
-    busy = [_again(one) for one in wanted if (one.policy_id, one.machine_id) not in made]
+    late = [one for one in wanted if one.note and one.key in made]
+    busy = [replace(one, note=again(one.due_at)) for one in wanted if one.key not in made]
     orders.note(late, now, own=True)
     orders.note(busy, now, own=False)
     return len(busy)
-
-
-def _again(one: Order) -> Order:
-    words = f"Due again at {one.due_at:%Y-%m-%d %H:%M} UTC; as this run was not finished, no second one was begun."
-    return Order(one.plan_id, one.policy_id, one.machine_id, one.due_at, words)

@@ -17,6 +17,7 @@ from backup_platform.jobs.models import Job, JobLine, JobState
 from backup_platform.policies import ticking
 from backup_platform.policies.lateness import MOST_COUNTED, decide
 from backup_platform.policies.models import Plan
+from backup_platform.policies.planned import schedule_text
 from backup_platform.policies.planning import replan
 from backup_platform.policies.ticking import Ticked, tick
 from backup_platform.policies.timetable import next_runs, read
@@ -110,8 +111,8 @@ def test_wrong_numbers_in_the_settings_do_not_stop_the_lot(ours):
     planned(ours, machines=3)
     with without_tenant_scope("a test"):
         broken, odd, _ = Plan.objects.order_by("pk")
-    change(broken, settings={**broken.settings, "schedule.cron": "nonsense"})
-    change(odd, settings={**odd.settings, "schedule.priority": "high", "schedule.attempts": 10**12})
+    change(broken, schedule=schedule_text({**broken.settings, "schedule.cron": "nonsense"}))
+    change(odd, schedule=schedule_text({**odd.settings, "schedule.priority": "high", "schedule.attempts": 10**12}))
     assert tick(NOON) == Ticked(due=3, made=2)
     with without_tenant_scope("a test"):
         broken.refresh_from_db()
