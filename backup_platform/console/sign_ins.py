@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib import messages
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 
 from backup_platform.audit.services import record as record_audit
+from backup_platform.tenants.second_factor import factor_of
+
+URGE = (
+    "Your password alone opens every tenant. Turn on a second factor: open the menu at your name, choose Second factor."
+)
 
 
 def connect() -> None:
@@ -17,6 +23,8 @@ def connect() -> None:
 
 def _note_sign_in(*, request: Any, user: Any, **_: Any) -> None:
     _note("user.signed_in", request, user)
+    if user.is_superuser and request is not None and hasattr(request, "_messages") and factor_of(user) is None:
+        messages.warning(request, URGE)
 
 
 def _note_sign_out(*, request: Any, user: Any, **_: Any) -> None:

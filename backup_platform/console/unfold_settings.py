@@ -116,6 +116,7 @@ UNFOLD: dict[str, Any] = {
         lambda request: static("console/console.css"),
         lambda request: static("notifications/notifications.css"),
     ],
+    "ACCOUNT": {"navigation": [{"title": "Second factor", "link": reverse_lazy("console:factor")}]},
     "LOGIN": {"form": "backup_platform.console.forms.SignInForm"},
     "BORDER_RADIUS": "8px",
     "COLORS": {"primary": PRIMARY},

@@ -44,8 +44,6 @@ class Terms:
             raise TermsRefused(f"An enrolment may be used 1 to {MAX_USES} times, not {self.uses}.")
         if not timedelta(minutes=1) <= self.life <= LONGEST_LIFE:
             raise TermsRefused(f"An enrolment lives between a minute and {LONGEST_LIFE.days} days.")
-        if self.machine_name and self.uses > 1:
-            raise TermsRefused("An enrolment for several machines cannot say what they are called. Leave the name out.")
 
 
 def create_token(vault: Vault, token: bytes, blob: bytes, *, actor: Asker, **terms: Any) -> EnrollmentToken:

@@ -52,6 +52,8 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "django_celery_beat",
     "axes",
+    "backup_platform.console.second_factor_apps.AccountTables",
+    "backup_platform.console.second_factor_apps.SecondFactorTables",
     "backup_platform.tenants",
     "backup_platform.fleet",
     "backup_platform.vaults",
@@ -75,8 +77,10 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "backup_platform.console.second_factor_session.SecondFactorMiddleware",  # before the scope: no factor, no rows
     "backup_platform.tenants.middleware.TenantScopeMiddleware",
     "backup_platform.console.middleware.PasswordChangeMiddleware",
+    "backup_platform.console.second_factor_session.RequiredFactorMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -146,6 +150,8 @@ AXES_COOLOFF_TIME = 0.25  # hours
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]  # a stranger cannot lock an operator out of their own desk
 AXES_RESET_ON_SUCCESS = True
 AXES_VERBOSE = False
+MFA_ADAPTER = "backup_platform.console.second_factor_adapter.SealingAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"

@@ -34,3 +34,7 @@ class OutOfReach(Http404):
 
 class PlaceRefused(ValueError):
     """A person's place or a role cannot be changed like this; the text says why and what to do."""
+
+
+class CodeRefused(ValueError):
+    """A one-time password or recovery code was not taken; the text says what to do."""

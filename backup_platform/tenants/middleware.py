@@ -26,7 +26,8 @@ class TenantScopeMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Answer the request inside its scope."""
-        actor = None if request.path.startswith(WITHOUT_ACTOR) else find_actor(request)
+        without = request.path.startswith(WITHOUT_ACTOR) or getattr(request, "without_actor", False)
+        actor = None if without else find_actor(request)
         request.actor = actor  # type: ignore[attr-defined]
         with scope_of(actor):
             return self.get_response(request)

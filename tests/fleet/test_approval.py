@@ -173,8 +173,6 @@ def test_who_makes_enrolments_and_for_which_groups(vault):
         register(actor_in(vault, Role.VIEWER))
     with pytest.raises(OutOfReach):
         register(actor_in(foreign_vault(foreign)))
-    with pytest.raises(TermsRefused, match="several machines"):
-        register(limited, group=mine, uses=2, machine_name="db")
     with pytest.raises(TermsRefused, match="registered before"):
         register_token(vault, bytes(32), BLOB, Terms(), by="tests")
     with tenant_scope(vault.tenant_id):

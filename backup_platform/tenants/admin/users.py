@@ -5,13 +5,16 @@ from __future__ import annotations
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.db import transaction
-from unfold.decorators import display
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from backup_platform.audit.services import record as record_audit
 from backup_platform.console import showing
+from backup_platform.console.asking import AskingAdmin, Question
 from backup_platform.console.model_admin import PlatformModelAdmin
 from backup_platform.tenants.models import User
+from backup_platform.tenants.second_factor import factor_of, reset_factor
 
 HTTP_FOUND = 302
 
@@ -22,7 +25,7 @@ def person(request):
 
 
 @admin.register(User)
-class UserAdmin(PlatformModelAdmin, DjangoUserAdmin):
+class UserAdmin(AskingAdmin, PlatformModelAdmin, DjangoUserAdmin):
     """People who may sign in. What they may do in a tenant is their membership there."""
 
     form = UserChangeForm
@@ -46,6 +49,31 @@ class UserAdmin(PlatformModelAdmin, DjangoUserAdmin):
         ),
         ("Times", {"fields": ["last_login", "date_joined"]}),
     ]
+
+    actions_detail = ["reset_factor"]
+
+    def has_reset_permission(self, request, object_id=None):
+        """Superusers, where there is a factor to remove."""
+        on_its_page = object_id is not None and request.resolver_match.url_name.endswith("_change")
+        fits = not on_its_page or factor_of(User(pk=object_id)) is not None
+        return self.may(request, "change") and fits
+
+    @action(description="Remove second factor", icon="phonelink_erase", variant=ActionVariant.DANGER,
+            permissions=["reset"])  # fmt: skip
+    def reset_factor(self, request, object_id):
+        """For who lost the phone and the recovery codes."""
+
+        def question(user):
+            name = user.get_username()
+            text = (f"Make sure that it is {name} who asks: from then on the password alone signs in as {name}, until "
+                    "a new second factor is set up.")  # fmt: skip
+            return Question(f"Remove the second factor of {name}?", (text,), "Remove it")
+
+        def act(user, _reason):
+            removed = reset_factor(user, by=person(request))
+            return "The second factor was removed." if removed else "There was none."
+
+        return self.ask_or_act(request, object_id, self.may(request, "change"), question, act)
 
     def get_form(self, request, obj=None, change=False, **kwargs):
         """Django's form, with what the two rights mean here."""

@@ -11,13 +11,14 @@ from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
-from django.conf import settings
 from django.core.management.base import CommandError
 
 from agents.keys.enrollment import new_enrollment
 from agents.keys.enrollment_key import EnrollmentKey
 from agents.keys.faults import EnrollmentFault
 from backup_platform.fleet.errors import AuthorityFault
+from backup_platform.fleet.models import MachineGroup
+from backup_platform.fleet.reaching import gateway_address
 from backup_platform.fleet.services import authority
 from backup_platform.fleet.tokens import create_token
 from backup_platform.tenants.commands import OperatorCommand
@@ -37,13 +38,15 @@ class Command(OperatorCommand):
         parser.add_argument("--minutes", type=int, default=15, metavar="M", help="how long it is good (default 15)")
         parser.add_argument("--write-only", action="store_true", help="the machine may add snapshots, never read one")
         parser.add_argument("--name", default="", help="the machine's name (default: its host name)")
+        parser.add_argument("--group", default="", help="the machine group that its machines join")
+        parser.add_argument("--needs-approval", action="store_true", help="its machines wait until they are let in")
         parser.add_argument("--json", action="store_true", help='print {"enrollment": "strongroom://…"}')
 
     def handle(self, *args, **options):
         key = self._read_key(options["kit"])
         vault = self._find_vault(options["tenant"], key)
-        host, port = gateway_address()
         try:
+            host, port = gateway_address()
             made, blob = new_enrollment(host, port, authority().fingerprint, key, write_only=options["write_only"])
             create_token(
                 vault,
@@ -53,12 +56,21 @@ class Command(OperatorCommand):
                 life=timedelta(minutes=min(options["minutes"], 10**7)),
                 write_only=options["write_only"],
                 machine_name=options["name"],
+                group=self._find_group(vault, options["group"]),
+                needs_approval=options["needs_approval"],
                 actor=self.actor,
             )
         except (ValueError, AuthorityFault) as fault:
             raise CommandError(str(fault)) from None
         text = made.format()
         self.stdout.write(json.dumps({"enrollment": text}) if options["json"] else text)
+
+    def _find_group(self, vault, name):
+        with tenant_scope(vault.tenant_id):
+            group = MachineGroup.objects.filter(name=name).first() if name else None
+        if name and group is None:
+            raise CommandError(f"There is no machine group named {name!r}. Make it in the console first.")
+        return group
 
     def _read_key(self, kit):
         try:
@@ -79,14 +91,3 @@ class Command(OperatorCommand):
         if known != (key.signing_key_hash, key.epoch):
             raise CommandError("The kit's enrolment key is of another epoch or signing key than the registered vault.")
         return vault
-
-
-def gateway_address() -> tuple[str, int]:
-    """Where agents reach the gateway, from the running instance or the settings."""
-    host, _, port = settings.STRONGROOM_GATEWAY_ADDRESS.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isdigit() or not 1 <= int(port) <= 65535:
-        raise CommandError(
-            "Nobody has said where agents reach the gateway: set STRONGROOM_GATEWAY_ADDRESS to host:port."
-        )
-    return host, int(port)

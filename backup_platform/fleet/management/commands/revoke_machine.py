@@ -7,8 +7,8 @@ from uuid import UUID
 from django.core.management.base import CommandError
 from django.db.models import Q
 
+from backup_platform.fleet.approval import revoke_machine
 from backup_platform.fleet.models import Machine
-from backup_platform.fleet.services import revoke_machine
 from backup_platform.tenants.commands import OperatorCommand
 from backup_platform.tenants.scope import tenant_scope
 
