@@ -26,6 +26,22 @@ def contradictions(values: Values) -> Iterator[Fault]:
         yield Fault("stdin.hook", "A file's name was written, but not the hook whose output it is.")
     for name in ("selection.exclude", "selection.include"):
         yield from _broken_patterns(name, values[name])
+    yield from _never_comes(values)
+
+
+def _never_comes(values: Values) -> Iterator[Fault]:
+    """A timetable without a single run in years. The machine's own zone is not known here and decides nothing."""
+    from .timetable import ScheduleFault, next_run, read  # late: a timetable is needed only where one is checked
+
+    zone = "UTC" if values["schedule.zone"] == "machine" else values["schedule.zone"]
+    try:
+        timetable = read(values, zone)
+        if timetable is not None and next_run(timezone.now(), timetable, "anybody") is None:
+            parts = "windows and blackouts" if values["schedule.windows"] or values["schedule.blackouts"] else "line"
+            yield Fault(f"schedule.{values['schedule.kind'].replace('interval', 'windows')}",
+                        f"This timetable never comes within ten years; change its {parts}.")  # fmt: skip
+    except ScheduleFault as fault:
+        yield Fault(fault.setting, str(fault))
 
 
 def _broken_patterns(name: str, patterns: list[str]) -> Iterator[Fault]:
@@ -113,8 +129,6 @@ def _schedule_doubts(values: Values) -> Iterator[Fault]:
         yield Fault("schedule.jitter_minutes", "The spread is as long as the interval: runs of a machine may bunch.")
     if values["schedule.jitter_minutes"] >= values["schedule.deadline_minutes"]:
         yield Fault("schedule.deadline_minutes", "The deadline lies within the spread: some runs are missed at once.")
-    if kind == "none" and values["schedule.after_policy"]:
-        yield Fault("schedule.kind", "It waits for another policy, but has no timetable of its own, so it never runs.")
     for number, rule in enumerate(values["schedule.blackouts"], 1):
         if _day(rule["until"]) < timezone.now().date():
             yield Fault("schedule.blackouts", f"Blackout {number} is over since {rule['until']}; it can be removed.")

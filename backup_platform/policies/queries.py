@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -31,16 +32,17 @@ def assignments_of(policy: Policy) -> QuerySet[Any]:
 
 
 def places_of(policies: Iterable[Policy]) -> dict[UUID, list[str]]:
-    """To whom each policy is assigned, in words, far to near; one query for all of them."""
-    found: dict[UUID, list[str]] = defaultdict(list)
+    """To whom each policy is assigned, in words, where it does not apply last; one query for all of them."""
+    found: dict[UUID, list[tuple[bool, bool, str]]] = defaultdict(list)
     rows = Assignment.objects.filter(policy__in=[policy.pk for policy in policies])
     names = rows.order_by("group__rank", "group__name", "machine__name").values_list(
         "policy_id", "group__name", "machine__name", "group_id", "machine_id", "excluded"
     )
     for policy_id, group, machine, group_id, machine_id, excluded in names:
         place = f"machine {machine}" if machine_id else f"group {group}" if group_id else "the whole tenant"
-        found[policy_id].append(f"not {place}" if excluded else place)
-    return found
+        found[policy_id].append((excluded, bool(group_id or machine_id), place))
+    return {policy_id: [f"not {place}" if out else place for out, _, place in sorted(rows, key=itemgetter(0, 1))]
+            for policy_id, rows in found.items()}  # fmt: skip
 
 
 def machines_under(policy: Policy, limit: int = 50) -> list[Any]:

@@ -50,12 +50,14 @@ SCHEDULE = (
     ),
     Setting(
         "schedule.catch_up", "schedule", Kind.CHOICE, "once", "Missed runs",
-        "What happens when a machine or the platform was away at the due time.",
+        "What happens when the platform was away at the due time, or that time lies outside the windows or in a "
+        "blackout.",
         checks.one_of(CATCH_UPS), choices=CATCH_UPS,
     ),
     Setting(
-        "schedule.after_policy", "schedule", Kind.POLICY, None, "Only after",
-        "Runs on a machine only after this other policy succeeded there. Empty: does not wait.",
+        "schedule.after_policy", "schedule", Kind.POLICY, None, "After",
+        "Runs on a machine each time this other policy has succeeded there, besides its own timetable if it has one. "
+        "Empty: follows nobody.",
         checks.optional(checks.policy_id), may_be_empty=True,
     ),
     Setting(

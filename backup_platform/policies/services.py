@@ -86,7 +86,7 @@ def delete_policy(policy: Policy, *, by: Asker) -> None:
         waiting = [name for name in waiting_for(row) if name != row.name]
         if waiting:
             names = ", ".join(f"“{name}”" for name in waiting[:5])
-            raise PolicyRefused(f"{names} wait for this policy; change their setting “Only after” first.")
+            raise PolicyRefused(f"{names} wait for this policy; change their setting “After” first.")
         counts = row.assignments.count()
         _note("policy.deleted", row, actor, name=row.name, settings=row.settings, assignments=counts)
         row.delete()

@@ -25,6 +25,7 @@ GOOD = {
     "selection.one_file_system": [True],
     "selection.chunker": ["fine"],
     "schedule.kind": ["cron", "interval", "none"],
+    "schedule.cron": ["0 2 * * *", "*/15  8-18 * * mon-fri"],
     "schedule.every_minutes": [1, 525600],
     "schedule.zone": ["machine", "UTC", "Europe/Berlin", "America/Argentina/Ushuaia"],
     "schedule.jitter_minutes": [0, 1440],
@@ -91,6 +92,9 @@ BAD = [
     ("schedule.blackouts", [{"from": "2026-02-30", "until": "2026-12-23"}], "neither a date"),
     ("schedule.catch_up", "all", "once, skip"),
     ("schedule.after_policy", "nightly", "not a policy's id"),
+    ("schedule.cron", "61 * * * *", "minute"),
+    ("schedule.cron", "* * *", "five"),
+    ("schedule.cron", "0 0 * foo *", "month"),
     ("schedule.priority", 11, "-10 to 10"),
     ("schedule.deadline_minutes", 0, "out of bounds"),
     ("schedule.attempts", 11, "1 to 10"),
@@ -127,7 +131,7 @@ def test_a_good_value_is_kept_and_stands_its_check_again(name, value):
 
 
 def test_every_setting_has_a_good_value_here():
-    assert set(SETTINGS) - set(GOOD) == {"schedule.cron", "stdin.hook", "stdin.name"}
+    assert set(SETTINGS) - set(GOOD) == {"stdin.hook", "stdin.name"}
 
 
 @pytest.mark.parametrize(("name", "value", "words"), BAD)
@@ -137,6 +141,21 @@ def test_a_bad_value_gets_one_sentence(name, value, words):
     assert re.search(words, f"{faults[0].name} {faults[0].sentence}")
     assert faults[0].sentence.endswith((".", "?"))
     assert len(faults[0].sentence) < 250
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"schedule.kind": "cron", "schedule.cron": "0 0 30 2 *"},
+        {"schedule.kind": "cron", "schedule.cron": "0 12 * * *", "schedule.catch_up": "skip",
+         "schedule.windows": [{"days": [0, 1, 2, 3, 4, 5, 6], "from": "22:00", "until": "06:00"}]},
+        {"schedule.kind": "interval", "schedule.blackouts": [{"from": "2020-01-01", "until": "2099-12-31"}]},
+    ],
+)  # fmt: skip
+def test_a_timetable_that_never_comes_is_refused(settings):
+    (fault,) = check_settings({"selection.sources": ["/home"], **settings}).faults
+    assert fault.name.startswith("schedule.")
+    assert "never" in fault.sentence
 
 
 def test_values_are_kept_in_one_form():
@@ -185,7 +204,6 @@ def test_settings_of_an_excessive_length_are_refused():
         ({"selection.include": ["*.odt"]}, "selection.include", "nothing to take back"),
         ({"schedule.kind": "interval", "schedule.every_minutes": 10}, "schedule.jitter_minutes", "as long as"),
         ({"schedule.deadline_minutes": 10}, "schedule.deadline_minutes", "within the spread"),
-        ({"schedule.after_policy": POLICY}, "schedule.kind", "never runs"),
         ({"schedule.blackouts": [{"from": "2020-01-01", "until": "2020-01-02"}]}, "schedule.blackouts", "over"),
         ({"selection.sources": ["/home"], "stdin.hook": "dump", "stdin.name": "x"}, "selection.sources", "not read"),
     ],
@@ -232,7 +250,7 @@ JSON = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from([name for name in SETTINGS if name != "schedule.cron"]) | st.text(), JSON))
+@given(st.dictionaries(st.sampled_from(list(SETTINGS)) | st.text(), JSON))
 def test_whatever_is_written_gets_sentences_and_never_a_traceback(mapping):
     checked = check_settings(mapping)
     assert checked.faults or set(checked.values) == set(mapping)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
@@ -10,9 +11,12 @@ from unfold.decorators import action
 
 from backup_platform.console.model_admin import TenantModelAdmin
 from backup_platform.console.site import asking
-from backup_platform.policies.admin.panels import effective_page, machine_page
+from backup_platform.jobs.errors import JobRefused
+from backup_platform.jobs.people import pause_policy, resume_policy, run_now
+from backup_platform.policies.admin.panels import chosen_machine, effective_page, machine_page
 from backup_platform.policies.errors import PolicyRefused
 from backup_platform.policies.services import copy_policy
+from backup_platform.tenants.access import can
 
 
 class PolicyActs(TenantModelAdmin):
@@ -36,7 +40,7 @@ class PolicyActs(TenantModelAdmin):
         policy = self.get_object(request, str(policy_id))
         if policy is None or not self.has_view_permission(request, policy):
             raise Http404
-        return effective_page(self, request, policy)
+        return self.run_here(request, policy) if request.method == "POST" else effective_page(self, request, policy)
 
     def has_edit_permission(self, request, object_id=None):
         """Whether this person may edit policies."""
@@ -51,6 +55,44 @@ class PolicyActs(TenantModelAdmin):
     def effective_action(self, request, object_id):
         """To the page of what counts where."""
         return HttpResponseRedirect(reverse("admin:policies_policy_effective", args=[object_id]))
+
+    def has_run_permission(self, request, object_id=None):
+        """Whether this person may start backups."""
+        return can(asking(request), "jobs.run")
+
+    @action(description="Pause or resume", icon="pause_circle", permissions=["edit"])
+    def pause_action(self, request, object_id):
+        """Ask, then pause or resume. Only a POST changes anything."""
+        policy = self.get_object(request, object_id)
+        if policy is None:
+            raise Http404
+        back = reverse("admin:policies_policy_change", args=[policy.pk])
+        if request.method != "POST":
+            context = {**self.admin_site.each_context(request), "opts": self.opts, "policy": policy, "back": back,
+                       "title": f"{'Resume' if policy.paused_at else 'Pause'} {policy.name}?"}  # fmt: skip
+            return TemplateResponse(request, "policies/pause.html", context)
+        change = resume_policy if policy.paused_at else pause_policy
+        change(policy, asking(request).name)
+        messages.success(request, f"{policy.name} {'runs again' if policy.paused_at else 'is paused'}.")
+        return HttpResponseRedirect(back)
+
+    def run_here(self, request, policy):
+        """Start a backup now on the machine that was chosen, and go to its job."""
+        if not self.has_run_permission(request):
+            raise PermissionDenied
+        machine = chosen_machine(policy, request.POST.get("machine"))
+        if machine is None:
+            raise Http404
+        try:
+            job = run_now(policy, machine, asking(request).name)
+        except JobRefused as refused:
+            messages.error(request, str(refused))
+            return HttpResponseRedirect(f"{request.path}?machine={machine.pk}")
+        if job is None:
+            messages.info(request, f"{policy.name} is running or waiting on {machine.name} already.")
+            return HttpResponseRedirect(f"{request.path}?machine={machine.pk}")
+        messages.success(request, f"{machine.name} is asked to run {policy.name}.")
+        return HttpResponseRedirect(reverse("admin:jobs_job_change", args=[job]))
 
     @action(description="Copy", icon="content_copy", permissions=["edit"])
     def copy_action(self, request, object_id):

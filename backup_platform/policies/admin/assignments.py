@@ -37,6 +37,10 @@ class AssignmentAdmin(TenantModelAdmin):
     class Media:
         css = {"all": ["policies/policies.css"]}
 
+    def get_queryset(self, request):
+        """With the names that say which assignment it is."""
+        return super().get_queryset(request).select_related("policy", "group", "machine")
+
     def get_fieldsets(self, request, obj=None):
         """First the place alone; then each setting with its switch."""
         if obj is None:

@@ -115,7 +115,7 @@ class NumberSetting(forms.IntegerField):
 def _policies(leave_out):
     """The policies that may be waited for, looked up when the form is shown: the request's scope narrows them."""
     rows = Policy.objects.exclude(pk=leave_out).order_by("name").values_list("pk", "name")
-    return [("", "Does not wait"), *((str(pk), name) for pk, name in rows)]
+    return [("", "Follows nobody"), *((str(pk), name) for pk, name in rows)]
 
 
 def field_of(setting: Setting, *, policy_id=None):

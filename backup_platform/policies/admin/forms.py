@@ -123,7 +123,7 @@ class OverridesForm(SavingForm):
         for name, setting in SETTINGS.items():
             field = FIELD_NAMES[name]
             self.fields[OWN + field] = forms.BooleanField(
-                required=False, label=f"Own value: {setting.label}", widget=UnfoldBooleanSwitchWidget()
+                required=False, label="Own value", widget=UnfoldBooleanSwitchWidget()
             )
             self.fields[field] = field_of(setting, policy_id=policy.pk)
             above = inherited[name]

@@ -11,6 +11,7 @@ from backup_platform.fleet.models import Machine
 from backup_platform.policies.admin.fields import value_shown
 from backup_platform.policies.effective import application_of, applying_policies, resolve
 from backup_platform.policies.models import Plan
+from backup_platform.policies.previews import preview
 from backup_platform.policies.queries import assignments_of, machines_under
 from backup_platform.policies.registry import SECTIONS, SETTINGS, settings_of
 
@@ -50,19 +51,26 @@ def settings_shown(found, *, only_set=False):
 
 def effective_page(page, request, policy):
     """A policy's settings as they count on the machine that `?machine=` names, or on the first it applies to."""
-    machines = Machine.objects.filter(tenant_id=policy.tenant_id).order_by("name").only("pk", "name", "tenant_id")
-    chosen = _chosen(machines, request.GET.get("machine"), policy)
+    chosen = chosen_machine(policy, request.GET.get("machine"))
+    machines = _machines_of(policy)
     context = _context(page, request, policy, f"Effective settings of {policy.name}")
-    context["machines"] = list(machines[:SHOWN_MACHINES])
+    context["machines"] = list(machines.only("pk", "name")[:SHOWN_MACHINES])
     context["chosen"] = chosen
+    context["may_run"] = page.has_run_permission(request)
     if chosen is not None:
         found = application_of(policy, chosen)
         context.update(found=found, sections=settings_shown(found.settings))
-        context["plan"] = Plan.objects.filter(policy=policy, machine=chosen).first()
+        context["preview"] = preview(policy, chosen, SHOWN_RUNS)
     return TemplateResponse(request, "policies/effective.html", context)
 
 
-def _chosen(machines, wanted, policy):
+def _machines_of(policy):
+    return Machine.objects.filter(tenant_id=policy.tenant_id).order_by("name")
+
+
+def chosen_machine(policy, wanted):
+    """The machine with this id in the policy's tenant; without an id the first that has the policy, or any."""
+    machines = _machines_of(policy)
     if wanted:
         try:
             return machines.filter(pk=UUID(wanted)).first()

@@ -48,7 +48,7 @@ class PolicyAdmin(PolicyActs):
     list_filter = [TENANT_FILTER]
     search_fields = ["name", "description"]
     list_select_related = ["tenant"]
-    actions_detail = ["assign_action", "effective_action", "copy_action"]
+    actions_detail = ["assign_action", "effective_action", "pause_action", "copy_action"]
     change_form_outer_before_template = "policies/panel.html"
     conditional_fields = CONDITIONS
     change_form_show_cancel_button = True

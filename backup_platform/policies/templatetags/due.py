@@ -26,3 +26,9 @@ def _away(moment: datetime) -> str:
     if seconds < 3600:
         return f"in {seconds / 60:.0f} min"
     return f"in {seconds / 3600:.0f} h" if seconds < 2 * 86400 else f"in {seconds / 86400:.0f} days"
+
+
+@register.filter
+def on_clock(moment: datetime) -> str:
+    """A local time as it stands there, which the template engine would turn into UTC."""
+    return f"{moment:%a %Y-%m-%d %H:%M %Z}"
