@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from backup_platform.audit.services import record as record_audit
 from backup_platform.notifications.models import UNSENT, Alert, Delivery, Snooze
+from backup_platform.notifications.services import close
 from backup_platform.notifications.words import DeliveryState, Event
 
 LONGEST_SNOOZE = timedelta(days=90)
@@ -27,6 +28,18 @@ def acknowledge(alert: Alert, *, actor: str) -> bool:
         done = fresh.update(acknowledged_at=timezone.now(), acknowledged_by=actor[:200])
         if done:
             _note("alert.acknowledged", actor, f"alert:{alert.pk}", alert.tenant_id, text=alert.text)
+    return bool(done)
+
+
+def close_alert(alert: Alert, *, actor: str) -> bool:
+    """Somebody says that it is over, for what nothing will close by itself (a failed restore that nobody needs again).
+
+    What a rule still finds is opened anew within a minute. False when it was over before.
+    """
+    with transaction.atomic():
+        done = close(Alert.objects.filter(pk=alert.pk), f"Closed by {actor}.")
+        if done:
+            _note("alert.closed", actor, f"alert:{alert.pk}", alert.tenant_id, text=alert.text)
     return bool(done)
 
 

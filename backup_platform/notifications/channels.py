@@ -26,6 +26,8 @@ from backup_platform.notifications.sending import route_of, send_all
 from backup_platform.notifications.words import ChannelKind, DeliveryState, Event
 
 MAX_ADDRESSES = 20
+MAX_TESTS = 30
+"""Tests of a tenant within an hour: the button is no way to fill somebody's mailbox."""
 
 
 class ChannelRefused(ValueError):
@@ -128,6 +130,11 @@ def rotate_key(channel: Channel, *, actor: str) -> str:
 def check_channel(channel: Channel, *, actor: str) -> Outcome:
     """The Test button: one real delivery through the real channel, now, whatever its level and kinds; its result."""
     now = timezone.now()
+    recent = Delivery.objects.filter(
+        tenant=channel.tenant_id, event=Event.TEST, created_at__gt=now - timedelta(hours=1)
+    )
+    if recent.count() >= MAX_TESTS:
+        return Outcome(ok=False, fault=f"There were {MAX_TESTS} tests within an hour: wait a while.")
     with transaction.atomic():
         _note("channel.tested", channel, actor)
         delivery = Delivery.objects.create(

@@ -13,6 +13,7 @@ from datetime import timedelta
 from django.db import transaction
 from django.utils import timezone
 
+from backup_platform.fleet.models import MachineState
 from backup_platform.notifications import disks, watch_rules
 from backup_platform.notifications.models import Alert
 from backup_platform.notifications.services import Finding, close, raise_alerts
@@ -26,8 +27,8 @@ EVERY = timedelta(seconds=60)
 Rule = Callable[[], Iterable[Finding]]
 
 RULES: dict[AlertKind, tuple[Rule, str]] = {
-    AlertKind.SILENT: (watch_rules.silent, "It has been heard of again."),
-    AlertKind.STALE: (watch_rules.stale, "A backup of it has been verified."),
+    AlertKind.SILENT: (watch_rules.silent, "It has been heard of again, or is not backed up any more."),
+    AlertKind.STALE: (watch_rules.stale, "A backup of it has been verified, or it is not backed up any more."),
     AlertKind.TENANT_STALE: (watch_rules.tenant_stale, "A backup has been verified."),
     AlertKind.OVERDUE: (watch_rules.overdue, "The backup has been done, or is not due any more."),
     AlertKind.DAMAGED: (watch_rules.damaged, "None of its snapshots is damaged any more."),
@@ -53,6 +54,8 @@ def watch() -> None:
                 reconcile(kind, rule(), over)
             except Exception:
                 logger.exception("A rule could not be watched.", extra={"rule": str(kind)})
+        left = Alert.objects.filter(resolved_at__isnull=True, machine__isnull=False)
+        close(left.exclude(machine__state=MachineState.ACTIVE), "The machine is not backed up any more.")
 
 
 def reconcile(kind: AlertKind, found: Iterable[Finding], over: str, *, subject: str = "") -> None:

@@ -291,3 +291,9 @@ def test_that_it_is_over_waits_for_that_it_began(tenant, hook, receiver):
     for _ in range(2):
         deliver_due()
     assert [b"alert.resolved" in hit.body for hit in receiver.hits] == [False, False, True]
+
+
+def test_the_test_button_does_not_fill_a_mailbox(tenant, mailbox, mail_server, monkeypatch):
+    monkeypatch.setattr(channels, "MAX_TESTS", 2)
+    assert [channels.check_channel(mailbox, actor="ada").ok for _ in range(3)] == [True, True, False]
+    assert len(mail_server.letters) == 2

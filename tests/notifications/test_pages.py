@@ -191,7 +191,7 @@ def test_roles_that_only_look_can_do_nothing(client_of, role, tenant, hook, rece
     looks = [page("channel_changelist"), page("channel_change", hook.pk), page("alert_change", alert)]
     assert [client.get(address).status_code for address in looks] == [200, 200, 200]
     acts = [page("channel_test", hook.pk), page("channel_new_key", hook.pk), page("channel_pause", hook.pk),
-            page("channel_delete", hook.pk), page("alert_acknowledge", alert), page("alert_snooze", alert),
+            page("channel_delete", hook.pk), page("alert_acknowledge", alert), page("alert_snooze", alert), page("alert_close", alert),
             page("delivery_redeliver", delivery), page("channel_add"), page("snooze_add"),
             page("watchrules_add")]  # fmt: skip
     assert {client.post(address, {"post": "yes", "hours": "1"}).status_code for address in acts} == {403}
@@ -241,3 +241,13 @@ def test_a_member_limited_to_groups_sees_alerts_of_their_machines_only(client_of
     assert "theirs has not" not in shown
     foreign = Alert.objects.get(machine=theirs).pk
     assert client.post(page("alert_acknowledge", foreign)).status_code == 404
+
+
+def test_an_alert_that_nothing_ends_is_closed_by_hand(operator, tenant, hook, receiver):
+    pk = raise_alert(tenant.pk, "failed", "job:x", "error", "Restore of web-1 failed.")
+    assert operator.get(page("alert_close", pk)).status_code == 200
+    assert Alert.objects.get().resolved_at is None
+    operator.post(page("alert_close", pk))
+    assert Alert.objects.get().resolution == "Closed by user operator-person."
+    assert verbs()[-1] == "alert.closed"
+    assert "It was over before." in operator.post(page("alert_close", pk), follow=True).content.decode()

@@ -233,3 +233,13 @@ def test_a_run_with_warnings_ends_the_failure_and_is_told_itself(tenant):
     ended(plan, "failed")
     ended(plan, "warnings")
     assert [alert.kind for alert in open_alerts()] == ["warnings"]
+
+
+def test_what_was_wrong_with_a_machine_ends_when_it_is_retired(tenant):
+    plan = make_plan(make_machine(tenant, "web", enrolled_hours_ago=500, seen_hours_ago=500))
+    ended(plan, "failed")
+    watching.watch()
+    assert {alert.kind for alert in open_alerts()} == {"failed", "silent", "stale", "tenant_stale"}
+    Machine.objects.update(state="decommissioned")
+    watching.watch()
+    assert not open_alerts()

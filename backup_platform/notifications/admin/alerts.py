@@ -46,7 +46,7 @@ class AlertAdmin(AskingAdmin):
     list_filter = [OverFilter, "level", "kind", MACHINE_FILTER, TENANT_FILTER]
     list_select_related = ["tenant"]
     search_fields = ["text"]
-    actions_detail = ["acknowledge", "snooze"]
+    actions_detail = ["acknowledge", "snooze", "close"]
     fieldsets = [
         (
             None,
@@ -75,6 +75,22 @@ class AlertAdmin(AskingAdmin):
             messages.success(request, "The others see that you look after it.")
         else:
             messages.info(request, "It was acknowledged before, or is over.")
+        return self.back_to(alert)
+
+    @action(description="Close", icon="check", permissions=["act"])
+    def close(self, request, object_id):
+        """Say that it is over."""
+        alert = self.found(request, object_id)
+        if request.method != "POST":
+            lines = [
+                alert.text,
+                "Most alerts close by themselves. What is still wrong opens again within a minute.",
+            ]
+            return self.ask(request, alert, "Close this alert?", lines, "Close")
+        if acting.close_alert(alert, actor=self.person(request)):
+            messages.success(request, "It is closed.")
+        else:
+            messages.info(request, "It was over before.")
         return self.back_to(alert)
 
     @action(description="Snooze", icon="snooze", permissions=["act"])
