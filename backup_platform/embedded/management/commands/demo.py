@@ -17,6 +17,7 @@ from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 
 from backup_platform.embedded.child import ends_with_parent
+from backup_platform.embedded.demonstration.by_itself import daemon_until_the_end
 from backup_platform.embedded.demonstration.commands import AGENT
 from backup_platform.embedded.demonstration.showing import STEPS, Demonstration, choose_source
 from backup_platform.embedded.demonstration.telling import Teller
@@ -28,7 +29,7 @@ STOP_SECONDS = 120
 
 
 class Command(BaseCommand):
-    """Starts the platform, backs up a real tree, restores it, compares, and keeps running until Ctrl-C."""
+    """Starts the platform, backs up a real tree, restores it, compares, lets a schedule fire, runs until Ctrl-C."""
 
     help = "Show a backup and a restore on this computer. DEMO_SOURCE=dir; DEMO_EXIT=1 stops after the comparison."
     requires_system_checks: list[str] = []
@@ -54,13 +55,17 @@ class Command(BaseCommand):
         try:
             demonstration = Demonstration(home, source, teller)
             equal = demonstration.run()
-            self._show_result(teller, demonstration, ready, equal)
-            if os.environ.get("DEMO_EXIT") != "1":
-                platform.wait()
+            with daemon_until_the_end(demonstration) as by_itself:
+                fired = by_itself.run()
+                self._show_result(teller, demonstration, ready, equal)
+                if os.environ.get("DEMO_EXIT") != "1":
+                    platform.wait()
         finally:
             stop_platform(platform)
         if not equal:
             raise CommandError("The restored tree differs from the original, or the snapshot was not verified.")
+        if not fired:
+            raise CommandError("The snapshot that the schedule made was not verified.")
 
     def _show_result(self, teller: Teller, shown: Demonstration, ready: dict[str, Any], equal: bool) -> None:
         result = (shown.home / "demo.json").read_text(encoding="utf-8").strip()
