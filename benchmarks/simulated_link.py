@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import ssl
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from protocol.wire.errors import ProtocolError
 from protocol.wire.features import CONTROL
 
 ANSWER_SECONDS = 120.0
+ATTEMPTS = 12
 
 
 class LinkLost(Exception):
@@ -39,10 +41,17 @@ class SimulatedLink(asyncio.Protocol):
     async def open(cls, host: str, port: int, context: ssl.SSLContext, **options: Any) -> SimulatedLink:
         """Connect and say HELLO; `welcome` has the answer."""
         loop = asyncio.get_running_loop()
-        _, link = await loop.create_connection(
-            lambda: cls(**options), host, port, ssl=context, server_hostname="gateway.strongroom.internal",
-            ssl_handshake_timeout=ANSWER_SECONDS,
-        )  # fmt: skip
+        for attempt in range(ATTEMPTS):
+            try:
+                _, link = await loop.create_connection(
+                    lambda: cls(**options), host, port, ssl=context, server_hostname="gateway.strongroom.internal",
+                    ssl_handshake_timeout=ANSWER_SECONDS,
+                )  # fmt: skip
+                break
+            except ConnectionResetError:  # too many of this address are just coming: agents try again, and so do we
+                if attempt == ATTEMPTS - 1:
+                    raise
+                await asyncio.sleep(random.uniform(0.1, 0.3) * (attempt + 1))  # noqa: S311 - no secret
         hello = messages.Hello(versions=[1], agent_version="simulated", features=[CONTROL])
         link.welcome = await link.ask(hello)
         return link

@@ -122,6 +122,13 @@ def beat(name: str, said: Beat | None = None) -> None:
     )
 
 
+def close_gateway(name: str) -> None:
+    """The gateway has stopped: nobody is connected to it."""
+    statement = """UPDATE fleet_machine SET connected_to = '', disconnected_at = now(),
+                   last_seen_at = GREATEST(last_seen_at, now()) WHERE connected_to = %(gateway)s"""
+    _execute(statement, {"gateway": name})
+
+
 def bury_dead_gateways() -> None:
     """Put the rows right of machines whose gateway is long dead; forget gateways that nobody has seen for a month."""
     _execute(BURY_SQL, {"gateway": "", "buried_after": BURIED_AFTER})

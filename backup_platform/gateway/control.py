@@ -13,11 +13,13 @@ from uuid import UUID
 import structlog
 from cryptography import x509
 
+from backup_platform.fleet.presence import Arrival
 from backup_platform.gateway.caller import Caller
-from backup_platform.gateway.control_work import Configuration, parsed
+from backup_platform.gateway.control_work import Configuration, Told, parsed
 from backup_platform.gateway.errors import Refusal
-from backup_platform.jobs.agent_jobs import Offer
+from backup_platform.jobs.agent_jobs import OFFER_LEASE, Offer
 from protocol.wire import messages
+from protocol.wire.errors import FailureCode
 
 if TYPE_CHECKING:
     from backup_platform.gateway.session import PeerSession
@@ -28,8 +30,10 @@ PROGRESS_SECONDS = 2.0
 """What agents say more often than this would not be written anyway."""
 MOST_LINES = 200
 """Log lines of one job that wait to be written; more than an agent says between two writes, so a flood is cut."""
-NOT_NOW = 60.0
-"""Seconds until a job that an agent refused without saying when is offered again."""
+NOT_NOW, LATER = 60.0, 3600.0
+"""Seconds until a job is offered again that an agent refused without saying when, or that could not even be offered."""
+RENEWAL_SECONDS = 60.0
+"""A connection renews its certificate at most this often: each renewal is a line of the audit."""
 
 Answered = Callable[[messages.Message], Awaitable[None]]
 
@@ -49,20 +53,37 @@ class HeldJob:
 class ControlLine:
     """The desk's view of a connection; all methods belong to the event loop."""
 
-    def __init__(self, session: PeerSession, caller: Caller, since: float) -> None:
+    def __init__(self, session: PeerSession, caller: Caller, arrival: Arrival) -> None:
         self.session = session
         self.caller = caller
         self.machine_id = caller.machine_id
-        self.since = since
+        self.arrival = arrival  # its age is loop time
         self.jobs: dict[UUID, HeldJob] = {}
-        self.offered: UUID | None = None
-        self.configuration: Configuration | None = None
+        self.offered_at: float | None = None
+        self.configured = Told(b"", "")
+        self._renewed_at = float("-inf")
         self._asked: dict[int, Answered] = {}
 
     @property
     def open(self) -> bool:
         """Whether something may still be asked here."""
         return not (self.session.ending or self.session.peer.gone)
+
+    @property
+    def since(self) -> float:
+        """Loop time of its beginning."""
+        return self.arrival.age
+
+    def is_free(self, now: float) -> bool:
+        """Whether a job may be offered: no other offer waits for its answer, or none that still counts."""
+        return self.offered_at is None or now - self.offered_at > OFFER_LEASE.total_seconds()
+
+    def check_renewal(self, now: float) -> None:
+        """Refuse the second renewal within a minute."""
+        if now - self._renewed_at < RENEWAL_SECONDS:
+            sentence = "This connection has just renewed its certificate."
+            raise Refusal(FailureCode.RATE, sentence, retry_after=RENEWAL_SECONDS)
+        self._renewed_at = now
 
     def ask(self, message: messages.Message, answered: Answered) -> None:
         """Send a request of ours; `answered` gets the answer, a Failure included, unless the connection ends first."""
@@ -76,9 +97,8 @@ class ControlLine:
         if answered is not None:
             await answered(message)
 
-    def offer(self, offer: Offer, answered: Answered) -> None:
-        """Offer a job; until it is answered, no other is offered."""
-        self.offered = offer.job_id
+    def offer(self, offer: Offer, now: float, answered: Answered) -> None:
+        """Offer a job; until it is answered, no other is offered. Raises InvalidMessage if it is too long to say."""
         message = messages.Offer(
             job=offer.job_id.bytes,
             lease=offer.lease,
@@ -86,6 +106,7 @@ class ControlLine:
             spec=json.dumps(offer.spec, ensure_ascii=False, separators=(",", ":")),
         )
         self.ask(message, answered)
+        self.offered_at = now
 
     def cancel(self, job_id: UUID) -> None:
         """Ask once that a job be stopped."""
@@ -98,8 +119,8 @@ class ControlLine:
 
     def configure(self, configuration: Configuration) -> None:
         """Tell the machine its policies, if they are others than it was told before."""
-        before, self.configuration = self.configuration, configuration
-        if before is None or before.digest != configuration.digest:
+        before, self.configured = self.configured, configuration.told
+        if before.digest != self.configured.digest:
             self.ask(messages.Configure(configuration=configuration.text), self._configured)
 
     async def _configured(self, message: messages.Message) -> None:

@@ -8,8 +8,7 @@ collected and written for all of them at once.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
@@ -20,8 +19,9 @@ from django.conf import settings
 from backup_platform.fleet import access, presence
 from backup_platform.fleet.errors import MachineRevoked
 from backup_platform.gateway import control_work as work
+from backup_platform.gateway.attendance import Attendance
 from backup_platform.gateway.caller import Caller
-from backup_platform.gateway.control import NOT_NOW, ControlLine, HeldJob
+from backup_platform.gateway.control import LATER, MOST_LINES, NOT_NOW, ControlLine, HeldJob
 from backup_platform.gateway.errors import Refusal
 from backup_platform.gateway.faults import AWAY, refusal_for
 from backup_platform.gateway.pools import Pools
@@ -30,7 +30,7 @@ from backup_platform.jobs import agent_jobs
 from backup_platform.jobs.agent_jobs import Offer
 from backup_platform.jobs.waking import CHANNEL
 from protocol.wire import messages
-from protocol.wire.errors import FailureCode
+from protocol.wire.errors import FailureCode, InvalidMessage
 
 if TYPE_CHECKING:
     from backup_platform.gateway.session import PeerSession
@@ -60,10 +60,7 @@ class ControlDesk:
         self.lines: dict[UUID, ControlLine] = {}
         self._pools = pools
         self._loop = asyncio.get_running_loop()
-        self._sessions: defaultdict[UUID, set[PeerSession]] = defaultdict(set)
-        self._arrived: dict[UUID, presence.Arrival] = {}
-        self._left: set[UUID] = set()
-        self._seen: set[UUID] = set()
+        self._attendance = Attendance(pools, gateway)
         self._woken: set[UUID] = set()
         self._woken_all = True
         self._wake = asyncio.Event()
@@ -72,38 +69,31 @@ class ControlDesk:
 
     def enter(self, session: PeerSession, machine_id: UUID) -> None:
         """A connection has shown whose it is."""
-        self._sessions[machine_id].add(session)
-        self._seen.add(machine_id)
+        self._attendance.enter(session, machine_id)
 
     def leave(self, session: PeerSession, machine_id: UUID) -> None:
         """That connection has ended."""
-        sessions = self._sessions.get(machine_id, set())
-        sessions.discard(session)
-        if not sessions:
-            self._sessions.pop(machine_id, None)
+        self._attendance.leave(session, machine_id)
         line = self.lines.get(machine_id)
         if line is not None and line.session is session:
             del self.lines[machine_id]
-            self._arrived.pop(machine_id, None)
-            self._left.add(machine_id)
+            self._attendance.depart(machine_id)
 
     async def join(
         self, session: PeerSession, caller: Caller, message: messages.Control, offset: float
     ) -> tuple[ControlLine, work.Joined]:
         """Make this the machine's control connection; an older one is ended. `offset`: seconds its clock is ahead."""
-        joined = await self._pools.database(lambda: work.join(caller, message.running, self.gateway))
+        joined = await self._database(lambda: work.join(caller, message.running, self.gateway))
         now = self._loop.time()
-        line = ControlLine(session, caller, now)
+        said = (dict(message.facts), message.zone, offset, dict(message.retries))
+        line = ControlLine(session, caller, presence.Arrival(caller.machine_id, now, *said))
         line.jobs = {job_id: HeldJob(lease, now) for job_id, lease in joined.goes_on.items()}
-        line.configuration = joined.configuration
+        line.configured = joined.configuration.told
         older = self.lines.get(caller.machine_id)
         if older is not None:
             older.end(TAKEN_OVER)
         self.lines[caller.machine_id] = line
-        self._left.discard(caller.machine_id)
-        self._arrived[caller.machine_id] = presence.Arrival(
-            caller.machine_id, now, dict(message.facts), message.zone, offset, dict(message.retries)
-        )
+        self._attendance.arrive(line.arrival)
         self.wake(caller.machine_id)
         return line, joined
 
@@ -111,7 +101,7 @@ class ControlDesk:
 
     def wake(self, machine_id: UUID) -> None:
         """This machine may have something to do."""
-        if machine_id in self._sessions:
+        if machine_id in self._attendance:
             self._woken.add(machine_id)
             self._wake.set()
 
@@ -133,19 +123,19 @@ class ControlDesk:
             self._woken, self._woken_all = set(), False
             if everybody:
                 due = self._loop.time() + LOOK_SECONDS
-            await self.guarded(self._look, list(self._sessions) if everybody else list(woken))
+            await self.guarded(self._look, self._attendance.machines() if everybody else list(woken))
             await asyncio.sleep(BREATH_SECONDS)
 
     async def _look(self, machines: list[UUID]) -> None:
         if not machines:
             return
-        controlling = [one for one in machines if one in self.lines and one not in self._arrived]
-        free = [one for one in machines if one in self.lines and self.lines[one].offered is None]
+        controlling = [one for one in machines if one in self.lines and self._attendance.is_written(one)]
+        free = [one for one in machines if one in self.lines and self.lines[one].is_free(self._loop.time())]
         found = await self._database(partial(work.look, self.gateway, machines, controlling, free))
         for standing in found.standing:
             self._settle(standing)
         for offer in found.offers:
-            await self._offer(offer)
+            await self.guarded(self._offer, offer)
         for job_id, _ in found.cancellations:
             self._cancel(job_id)
         if len(found.offers) >= work.MOST_OFFERS:
@@ -155,12 +145,12 @@ class ControlDesk:
         """The database and we see a machine differently."""
         line = self.lines.get(standing.machine_id)
         if standing.state != "active":
-            for session in list(self._sessions.get(standing.machine_id, ())):
+            for session in self._attendance.sessions(standing.machine_id):
                 session.end(_refused(session, standing.state))
         elif line is not None and standing.connected_to and standing.connected_ago < self._loop.time() - line.since:
             line.end(TAKEN_OVER)
         elif line is not None:  # our word came to nothing, or was overwritten by an older one
-            self._arrived.setdefault(standing.machine_id, presence.Arrival(standing.machine_id, line.since))
+            self._attendance.arrive(line.arrival)
 
     def _cancel(self, job_id: UUID) -> None:
         for line in self.lines.values():
@@ -172,16 +162,23 @@ class ControlDesk:
     async def _offer(self, offer: Offer) -> None:
         line = self.lines.get(offer.machine_id)
         if line is None or not line.open:
-            await self._database(lambda: agent_jobs.decline(offer.job_id, offer.lease, "The machine went away.", 0.0))
+            await self._decline(offer, "The machine went away.", 0.0)
             return
-        line.offer(offer, partial(self._answered, line, offer))
+        try:
+            line.offer(offer, self._loop.time(), partial(self._answered, line, offer))
+        except InvalidMessage as fault:
+            log.warning("a job cannot be offered", job=str(offer.job_id), fault=fault.what)
+            await self._decline(offer, "What is to be done does not fit into a message: shorten the policy.", LATER)
 
     async def _answered(self, line: ControlLine, offer: Offer, message: messages.Message) -> None:
-        line.offered = None
+        line.offered_at = None
         if isinstance(message, messages.Accepted) and message.accepted:
             await self._accepted(line, offer)
             return
         reason, retry_after = _why_not(message)
+        await self._decline(offer, reason, retry_after)
+
+    async def _decline(self, offer: Offer, reason: str, retry_after: float) -> None:
         await self._database(lambda: agent_jobs.decline(offer.job_id, offer.lease, reason, retry_after))
 
     async def _accepted(self, line: ControlLine, offer: Offer) -> None:
@@ -218,12 +215,16 @@ class ControlDesk:
         ]
         if not due:
             return
-        updates = [(job_id, held.lease, held.state or {}) for _, job_id, held in due]
-        lines = [(job_id, held.lease, held.lines) for _, job_id, held in due if held.lines]
+        said = [(job_id, held.lease, held.state or {}, held.lines) for _, job_id, held in due]
+        accepted = [(job_id, held.lease) for _, job_id, held in due if not held.accepted]
         for _, _, held in due:
             held.state, held.lines = None, []
-        accepted = [(job_id, held.lease) for _, job_id, held in due if not held.accepted]
-        theirs = await self._database(lambda: work.write_progress(accepted, updates, lines))
+        try:
+            theirs = await self._database(lambda: work.write_progress(accepted, said))
+        except Exception:
+            for (_, _, held), (_, _, state, lines) in zip(due, said, strict=True):
+                held.state, held.lines = held.state or state, (lines + held.lines)[:MOST_LINES]
+            raise
         for line, job_id, held in due:
             held.renewed_at, held.accepted = now, True
             if job_id not in theirs and line.jobs.get(job_id) is held:
@@ -233,29 +234,16 @@ class ControlDesk:
     # --- the house ---------------------------------------------------------------------------------------------------
 
     async def write_presence(self) -> None:
-        """Write who came, left and was seen; what cannot be written now is written next time."""
-        arrived, left, seen = self._arrived, self._left, self._seen - self.lines.keys()
-        if not (arrived or left or seen):
-            self._seen = set()
-            return
-        self._arrived, self._left, self._seen = {}, set(), set()
-        now = self._loop.time()
-        arrivals = [_aged(one, now) for one in arrived.values()]
-        try:
-            await self._database(partial(_write_presence, self.gateway, arrivals, list(left), list(seen)))
-        except Exception:
-            self._arrived = {k: v for k, v in arrived.items() if k in self.lines} | self._arrived
-            self._left |= {one for one in left if one not in self.lines}
-            self._seen |= seen
-            raise
+        """Write who came, left and was seen."""
+        await self._attendance.write(self.lines.keys())
 
     async def configure(self) -> None:
         """Tell machines whose policies have changed; one query finds out for all."""
-        lines = [line for line in self.lines.values() if line.open and line.configuration is not None]
+        lines = [line for line in self.lines.values() if line.open]
         if not lines:
             return
         marks = await self._database(lambda: work.read_marks([line.machine_id for line in lines]))
-        changed = [line for line in lines if line.configuration.mark != marks.get(line.machine_id, "")]  # type: ignore[union-attr]
+        changed = [line for line in lines if line.configured.mark != marks.get(line.machine_id, "")]
         for line in changed[:MOST_CONFIGURED]:
             mark = marks.get(line.machine_id, "")
             line.configure(await self._database(partial(work.read_configuration, line.caller, mark)))
@@ -278,7 +266,7 @@ class ControlDesk:
     async def close(self) -> None:
         """The gateway stops, and every connection has ended: say so."""
         await self.guarded(self.write_progress)
-        await self.guarded(self.write_presence)
+        await self.guarded(self._database, partial(presence.close_gateway, self.gateway))
 
     async def _every(self, seconds: float, call: Callable[[], Any]) -> None:
         """Again and again; a fault of one round is logged, and the next one tries again."""
@@ -313,15 +301,3 @@ def _why_not(message: messages.Message) -> tuple[str, float]:
     if isinstance(message, messages.Failure):
         return message.message, message.retry_after or NOT_NOW
     return "The machine did not understand the offer.", NOT_NOW
-
-
-def _aged(arrival: presence.Arrival, now: float) -> presence.Arrival:
-    """An arrival noted at loop time, with its age instead."""
-    said = (arrival.facts, arrival.zone, arrival.clock_offset, arrival.retries)
-    return presence.Arrival(arrival.machine_id, max(0.0, now - arrival.age), *said)
-
-
-def _write_presence(gateway: str, arrivals: list[presence.Arrival], left: Iterable[UUID], seen: Iterable[UUID]) -> None:
-    presence.note_arrivals(gateway, arrivals)
-    presence.note_departures(gateway, list(left))
-    presence.note_seen(list(seen))

@@ -34,12 +34,19 @@ MARKS_SQL = """
 
 
 @dataclass(frozen=True, slots=True)
-class Configuration:
-    """A machine's configuration as JSON, its digest, and the mark under which it was read (see `read_marks`)."""
+class Told:
+    """What is remembered of a configuration: its digest, and the mark under which it was read (see `read_marks`)."""
 
-    text: str
     digest: bytes
     mark: str
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """A machine's configuration as JSON."""
+
+    text: str
+    told: Told
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +108,7 @@ def read_marks(machines: Sequence[UUID]) -> dict[UUID, str]:
 def read_configuration(caller: Caller, mark: str) -> Configuration:
     """A machine's configuration as it is now. Raises MachineRevoked."""
     text = configuration_for(access.authenticate(caller.identity_hash))
-    return Configuration(text, hashlib.sha256(text.encode()).digest(), mark)
+    return Configuration(text, Told(hashlib.sha256(text.encode()).digest(), mark))
 
 
 def renew(caller: Caller, csr: bytes) -> messages.Renewed:
@@ -127,19 +134,18 @@ def report(message: messages.Report, lines: Sequence[dict[str, str]]) -> bool:
 
 
 def write_progress(
-    accepted: Iterable[tuple[UUID, str]],
-    updates: Sequence[tuple[UUID, str, dict[str, Any]]],
-    lines: Iterable[tuple[UUID, str, list[dict[str, str]]]],
+    accepted: Iterable[tuple[UUID, str]], said: Sequence[tuple[UUID, str, dict[str, Any], list[dict[str, str]]]]
 ) -> set[UUID]:
     """Write how far the jobs of all connections are, in one statement; those that are still their machines'.
 
-    `accepted` are those whose acceptance could not be written before.
+    `said` are jobs, leases, states and log lines; `accepted` those whose acceptance could not be written before.
     """
     for job_id, lease in accepted:
         agent_jobs.accept(job_id, lease)
-    for job_id, lease, said in lines:
-        agent_jobs.add_lines(job_id, lease, said)
-    return agent_jobs.progress(updates)
+    for job_id, lease, _, lines in said:
+        if lines:
+            agent_jobs.add_lines(job_id, lease, lines)
+    return agent_jobs.progress([(job_id, lease, state) for job_id, lease, state, _ in said])
 
 
 def parsed(state: str) -> dict[str, Any]:

@@ -203,7 +203,8 @@ class PeerSession:
         match message:
             case messages.Control():
                 await self._begin_control(message, request)
-            case messages.Renew(csr=csr):
+            case messages.Renew(csr=csr) if self.control is not None:
+                self.control.check_renewal(self.peer.loop.time())
                 self.peer.send(await self.context.pools.database(lambda: control_work.renew(caller, csr)), request)
                 log.info("certificate renewed", **self.labels())
             case messages.Report() if self.control is not None:
