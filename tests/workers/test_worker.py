@@ -15,10 +15,13 @@ from django_celery_beat.models import PeriodicTask
 
 from backup_platform import dispatch
 from backup_platform.catalog.models import Pack, Snapshot
+from backup_platform.jobs import agent_jobs
 from backup_platform.jobs.liveness import is_worker_alive
 from backup_platform.jobs.models import Job, WorkerBeat
 from backup_platform.jobs.routes import ROUTES
 from backup_platform.jobs.sweeping import sweep
+from backup_platform.policies.models import Assignment, Plan, Policy
+from backup_platform.policies.planning import replan
 from backup_platform.tenants.scope import tenant_scope
 from tests.catalog.stage import Backup, contents, make_machine, make_vault
 
@@ -91,6 +94,25 @@ def test_lost_messages_are_made_up_for_by_the_sweep_and_the_canary_proves_life(b
     wait_until(sweep_again, "verified although every first message was lost")
     wait_until(is_worker_alive, "the canary's row")
     assert WorkerBeat.objects.count() == 1
+
+
+def test_the_ticks_of_a_real_worker_turn_a_due_plan_into_a_job_and_sweep_up_a_lost_one(backup, start_worker):
+    machine = backup.machine
+    settings = {"selection.sources": ["/srv"], "schedule.kind": "interval", "schedule.every_minutes": 60}
+    with tenant_scope(machine.tenant_id):
+        policy = Policy.objects.create(tenant_id=machine.tenant_id, name="Documents", settings=settings)
+        Assignment.objects.create(tenant_id=machine.tenant_id, policy=policy, machine=machine)
+        replan(machine.tenant_id)
+        Plan.objects.update(next_run_at=timezone.now() - timedelta(minutes=1))
+    start_worker()
+    dispatch._producer_app().send_task("strongroom.schedule", queue="control")
+    wait_until(lambda: Job.objects.filter(policy=policy, state="queued").exists(), "the job of a due plan")
+    (offered,) = agent_jobs.next_offers([machine.pk], "g", 1)
+    Job.objects.filter(pk=offered.job_id).update(lease_until=timezone.now() - timedelta(seconds=1))
+    dispatch._producer_app().send_task("strongroom.sweep", queue="control")
+    wait_until(
+        lambda: Job.objects.filter(pk=offered.job_id, state="queued").exists(), "the unanswered offer taken back"
+    )
 
 
 def test_beat_writes_the_timetable_and_its_ticks_expire(backup, platform_environment, tmp_path):
