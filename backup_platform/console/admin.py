@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from allauth.account.models import EmailAddress, EmailConfirmation
+from allauth.mfa.models import Authenticator
 from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.contrib import admin
 from django.contrib.auth.models import Group
@@ -11,8 +13,10 @@ from unfold.decorators import display
 from backup_platform.console import showing
 from backup_platform.console.model_admin import PlatformModelAdmin
 
-# Roles are a tenant's and schedules are a policy's: these models stand behind other pages, or behind none.
-HIDDEN = (Group, ClockedSchedule, CrontabSchedule, IntervalSchedule, SolarSchedule, AccessLog, AccessFailureLog)
+# Roles are a tenant's, schedules are a policy's, second factors a person's: these models stand behind other pages, or
+# behind none.
+HIDDEN = (Group, ClockedSchedule, CrontabSchedule, IntervalSchedule, SolarSchedule, AccessLog, AccessFailureLog,
+          Authenticator, EmailAddress, EmailConfirmation)  # fmt: skip
 for model in (*HIDDEN, PeriodicTask, AccessAttempt):
     if admin.site.is_registered(model):
         admin.site.unregister(model)

@@ -178,7 +178,7 @@ def test_the_platforms_people_open_every_page(worlds, rows, rights):
         url = address.url(rows, 0)
         answer = client.get(url)
         reading = address.kind in {"changelist", "change", "history"}
-        assert answer.status_code in ({200} if reading else {200, 302, 403, 404, 405}), url
+        assert answer.status_code == 200 or (not reading and answer.status_code < 500), f"{url}: {answer.status_code}"
         if address.kind == "changelist":
             assert client.get(url, {"q": "x", "p": "3"}).status_code in {200, 302}, url
 
