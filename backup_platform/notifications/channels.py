@@ -130,10 +130,8 @@ def rotate_key(channel: Channel, *, actor: str) -> str:
 def check_channel(channel: Channel, *, actor: str) -> Outcome:
     """The Test button: one real delivery through the real channel, now, whatever its level and kinds; its result."""
     now = timezone.now()
-    recent = Delivery.objects.filter(
-        tenant=channel.tenant_id, event=Event.TEST, created_at__gt=now - timedelta(hours=1)
-    )
-    if recent.count() >= MAX_TESTS:
+    tests = Delivery.objects.filter(tenant=channel.tenant_id, event=Event.TEST)
+    if tests.filter(created_at__gt=now - timedelta(hours=1)).count() >= MAX_TESTS:
         return Outcome(ok=False, fault=f"There were {MAX_TESTS} tests within an hour: wait a while.")
     with transaction.atomic():
         _note("channel.tested", channel, actor)

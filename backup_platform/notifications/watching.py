@@ -24,6 +24,8 @@ from backup_platform.tenants.scope import without_tenant_scope
 logger = logging.getLogger(__name__)
 
 EVERY = timedelta(seconds=60)
+SEEN_EVERY = timedelta(hours=1)
+"""An open alert's row is touched this often: thousands of them a minute would be writes for nothing."""
 Rule = Callable[[], Iterable[Finding]]
 
 RULES: dict[AlertKind, tuple[Rule, str]] = {
@@ -72,5 +74,6 @@ def reconcile(kind: AlertKind, found: Iterable[Finding], over: str, *, subject: 
         ]  # fmt: skip
         raise_alerts(changed)
         still = [row.pk for key, row in known.items() if key in now_true]
-        Alert.objects.filter(pk__in=still).update(last_seen_at=timezone.now())
+        seen = Alert.objects.filter(pk__in=still, last_seen_at__lt=timezone.now() - SEEN_EVERY)
+        seen.update(last_seen_at=timezone.now())
         close(Alert.objects.filter(pk__in=[row.pk for key, row in known.items() if key not in now_true]), over)

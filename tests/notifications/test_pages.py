@@ -191,7 +191,8 @@ def test_roles_that_only_look_can_do_nothing(client_of, role, tenant, hook, rece
     looks = [page("channel_changelist"), page("channel_change", hook.pk), page("alert_change", alert)]
     assert [client.get(address).status_code for address in looks] == [200, 200, 200]
     acts = [page("channel_test", hook.pk), page("channel_new_key", hook.pk), page("channel_pause", hook.pk),
-            page("channel_delete", hook.pk), page("alert_acknowledge", alert), page("alert_snooze", alert), page("alert_close", alert),
+            page("channel_delete", hook.pk), page("alert_acknowledge", alert), page("alert_snooze", alert),
+            page("alert_close", alert),
             page("delivery_redeliver", delivery), page("channel_add"), page("snooze_add"),
             page("watchrules_add")]  # fmt: skip
     assert {client.post(address, {"post": "yes", "hours": "1"}).status_code for address in acts} == {403}
