@@ -19,7 +19,7 @@ from backup_platform.jobs.errors import JobRefused
 from backup_platform.jobs.models import Job, JobKind, JobOrigin
 from backup_platform.jobs.waking import wake, wake_all
 from backup_platform.policies.models import Policy
-from backup_platform.tenants.scope import ScopeError, tenant_scope, without_tenant_scope
+from backup_platform.tenants.scope import ScopeError, tenant_scope
 
 MOST_PATHS = 1_000
 LONGEST_PATH = 4_096
@@ -58,7 +58,7 @@ def request_backup(
     None: that due time has its job already, or a job of this policy on this machine is not finished yet.
     """
     wanted = Wanted(policy, machine, due_at, deadline, priority, origin, asked_by, settings)
-    with without_tenant_scope("the machine says whose backup it is"), tenant_scope(machine.tenant_id):
+    with tenant_scope(machine.tenant_id):
         return request_backups([wanted])[0]
 
 
@@ -113,7 +113,7 @@ def request_restore(
     machine's own configuration defines, or "" for a fresh directory of its choice: never a path. Raises `JobRefused`.
     """
     asked, folder = clean_paths(paths), clean_folder(into)
-    with without_tenant_scope("the machine says whose restore it is"), tenant_scope(machine.tenant_id):
+    with tenant_scope(machine.tenant_id):
         _check_restorable(machine, snapshot_id)
         with transaction.atomic():
             job_id = uuid4()

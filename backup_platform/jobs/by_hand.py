@@ -28,7 +28,7 @@ def start_by_hand(machine: Machine, *, policy_name: str = "") -> UUID:
 
     A machine has one open session, so a second beginning before the first has ended is the same backup, resumed.
     """
-    with without_tenant_scope("the machine says whose backup it is"), tenant_scope(machine.tenant_id):
+    with tenant_scope(machine.tenant_id):
         policy = Policy.objects.filter(name=policy_name).first() if policy_name else None
         made = _row(machine, policy)
         with transaction.atomic():

@@ -319,3 +319,10 @@ def test_the_snapshot_is_noted_even_when_the_report_is_lost(site, machine):
     assert not agent_jobs.note_snapshot(job_id, site.machines[1].pk, uuid4())
     assert agent_jobs.note_snapshot(job_id, machine.pk, snapshot)
     assert job(job_id).snapshot == snapshot
+
+
+def test_a_job_for_another_tenants_machine_cannot_be_made_in_a_tenants_scope(site, machine):
+    with tenant_scope(Site("south").tenant):
+        for ask in (lambda: site.ask(machine), lambda: agent_jobs.start_by_hand(machine)):
+            with pytest.raises(ScopeError):
+                ask()

@@ -121,11 +121,12 @@ def test_a_failed_job_is_tried_again_from_its_page_and_all_of_them_from_the_list
     again = start(site.machines[0])
     assert again.job_id != running.job_id
     agent_jobs.report(again.job_id, again.lease, "failed")
-    assert "past week" in client.get(page("retry_all")).content.decode()
-    assert client.post(page("retry_all")).status_code == 302
+    assert page("retry_failed_jobs") in client.get(page("changelist")).content.decode()
+    assert "past week" in client.get(page("retry_failed_jobs")).content.decode()
+    assert client.post(page("retry_failed_jobs")).status_code == 302
     assert start(site.machines[0]).job_id != again.job_id
     viewer = sign_in(site, Role.VIEWER)
-    assert viewer.post(page("retry_all")).status_code == 403
+    assert viewer.post(page("retry_failed_jobs")).status_code == 403
 
 
 def test_another_tenants_jobs_are_neither_shown_nor_touched(running):

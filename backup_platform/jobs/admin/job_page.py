@@ -62,11 +62,9 @@ class JobAdmin(LiveParts, JobActs):
 
     def get_urls(self):
         """The fragments that a page asks for while jobs run."""
-        site = self.admin_site
         return [
             path("live/", self.live_cells, name="jobs_job_live_cells"),
             path("<uuid:job_id>/live/", self.live_job, name="jobs_job_live"),
-            path("retry-failed/", site.admin_view(self.retry_failed_jobs), name="jobs_job_retry_all"),
             *super().get_urls(),
         ]
 
