@@ -27,6 +27,7 @@ VERBS = {
     "backup": ("agents.commands.backup", "Back up files and directories."),
     "config": ("agents.commands.config", "Look at this machine's configuration, check it, take it back."),
     "daemon": ("agents.commands.daemon", "Wait for jobs of the platform and do them."),
+    "discover": ("agents.commands.discover", "List the gateways of the local network."),
     "doctor": ("agents.commands.doctor", "Check this machine's setup and say what to do."),
     "enroll": ("agents.commands.enroll", "Make this machine a member of a vault."),
     "ls": ("agents.commands.ls", "List what a snapshot holds."),
