@@ -86,7 +86,6 @@ def test_machines_come_and_go(ours):
     assert lines(ours, "group.machines_removed")[0]["machines"] == [machines[0].name]
 
 
-@pytest.mark.defence
 def test_another_tenants_machines_are_as_if_they_did_not_exist(ours, theirs):
     group = make_group(ours.tenant, "Servers", by="tests")
     assert add_machines(group, [theirs.machine(), ours.machine()], by="tests") == 1

@@ -11,6 +11,7 @@ from django.urls import reverse
 
 from backup_platform.audit.models import Entry
 from backup_platform.fleet.models import MachineGroup
+from backup_platform.jobs.models import Job
 from backup_platform.policies.admin.fields import FIELD_NAMES
 from backup_platform.policies.models import Assignment, Policy
 from backup_platform.policies.registry import SETTINGS
@@ -198,7 +199,6 @@ def test_a_second_assignment_to_the_same_place_is_refused(ada, ours):
     assert "assigned there already" in answer.content.decode()
 
 
-@pytest.mark.defence
 def test_no_page_assigns_or_shows_another_tenants_rows(ada, ours, theirs):
     policy, theirs_policy = ours.policy(), theirs.policy("Foreign plan")
     machine = theirs.machine()
@@ -292,6 +292,51 @@ def test_groups_are_made_filled_and_deleted_on_their_page(ada, ours):
     assert ada.post(page("fleet_machinegroup_delete", group.pk), {"post": "yes"}).status_code == 302
     with tenant_scope(ours.tenant):
         assert not MachineGroup.objects.exists()
+
+
+def test_a_machines_page_leads_to_its_policies_and_sets_groups_and_tags(ada, ours):
+    machine = ours.machine()
+    group = ours.group("Servers")
+    to_policies = ada.get(page("fleet_machine_policies", machine.pk))
+    assert to_policies["Location"] == page("policies_policy_on_machine", machine.pk)
+    address = page("fleet_machine_places", machine.pk)
+    assert "Servers" in ada.get(address).content.decode()
+    assert "is not a tag" in ada.post(address, {"groups": [group.pk], "tags": "web <b>"}).content.decode()
+    assert ada.post(address, {"groups": [group.pk], "tags": "web db"}).status_code == 302
+    with tenant_scope(ours.tenant):
+        machine.refresh_from_db()
+        assert machine.tags == ["db", "web"]
+        assert list(machine.groups.all()) == [group]
+    assert signed_in(ours, Role.VIEWER).post(address, {"tags": "mine"}).status_code == 403
+
+
+def test_pausing_asks_first_and_is_audited(ada, ours):
+    policy = ours.policy()
+    address = page("policies_policy_pause_action", policy.pk)
+    assert "Nothing of it becomes due" in ada.get(address).content.decode()
+    assert only(Policy, ours).paused_at is None
+    assert ada.post(address).status_code == 302
+    assert only(Policy, ours).paused_at is not None
+    assert "becomes due again" in ada.get(address).content.decode()
+    ada.post(address)
+    assert only(Policy, ours).paused_at is None
+    with tenant_scope(ours.tenant):
+        assert Entry.objects.filter(verb__in=["policy.paused", "policy.resumed"]).count() == 2
+
+
+def test_a_run_is_started_on_the_machine_that_is_shown(ada, ours, theirs):
+    machine, foreign = ours.machine(), theirs.machine()
+    policy = ours.policy(**{"selection.sources": ["/home"]})
+    address = page("policies_policy_effective", policy.pk)
+    refused = ada.post(address, {"machine": str(machine.pk)}, follow=True)
+    assert "does not apply" in refused.content.decode()
+    ours.assign(policy)
+    assert ada.post(address, {"machine": str(machine.pk)}).status_code == 302
+    assert ada.post(address, {"machine": str(foreign.pk)}).status_code == 404
+    assert signed_in(ours, Role.VIEWER).post(address, {"machine": str(machine.pk)}).status_code == 403
+    with tenant_scope(ours.tenant):
+        job = Job.objects.get()
+        assert (job.policy_id, job.machine_id) == (policy.pk, machine.pk)
 
 
 def test_lists_stay_cheap_with_many_rows(ada, ours, django_assert_max_num_queries):

@@ -130,6 +130,13 @@ def test_a_good_value_is_kept_and_stands_its_check_again(name, value):
     assert set(checked.values) == {name}
 
 
+@pytest.mark.defence
+@pytest.mark.parametrize("name", ["hooks.before", "hooks.after", "stdin.hook"])
+@pytest.mark.parametrize("command", ["rm -rf /", "/bin/sh", "a;b", "$(reboot)", "../hook", "a\tb", "-x"])
+def test_a_hook_is_a_name_and_never_a_command(name, command):
+    assert [fault.name for fault in check_settings({name: command}).faults] == [name]
+
+
 def test_every_setting_has_a_good_value_here():
     assert set(SETTINGS) - set(GOOD) == {"stdin.hook", "stdin.name"}
 

@@ -20,6 +20,7 @@ from backup_platform.fleet.approval import (
 )
 from backup_platform.fleet.errors import StateRefused
 from backup_platform.fleet.models import Machine, MachineState
+from backup_platform.fleet.places_admin import MachinePlaces
 from backup_platform.fleet.presence import with_presence
 from backup_platform.fleet.queries import with_last_snapshot
 
@@ -34,7 +35,7 @@ CLOCK_NOTED = 60
 
 
 @admin.register(Machine)
-class MachineAdmin(AskingAdmin, TenantModelAdmin):
+class MachineAdmin(MachinePlaces, AskingAdmin, TenantModelAdmin):
     """Machines, with who is online, their groups and their newest snapshot."""
 
     allowed = frozenset({"view", "change"})
@@ -42,7 +43,7 @@ class MachineAdmin(AskingAdmin, TenantModelAdmin):
     list_filter = ["state", ("groups", AutocompleteSelectFilter), "write_only", VAULT_FILTER, TENANT_FILTER]
     search_fields = ["name", "tags"]
     list_select_related = ["tenant", "vault"]
-    actions_detail = ["approve", "refuse", "revoke", "decommission"]
+    actions_detail = [*MachinePlaces.actions_detail_of_places, "approve", "refuse", "revoke", "decommission"]
     fieldsets = [
         (None, {"fields": ["name", "presence_text", "tenant", "vault", "groups_shown", "tags_shown", "rights",
                            "last_snapshot", "last_state", "paused_shown"]}),
