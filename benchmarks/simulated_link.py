@@ -51,7 +51,7 @@ class SimulatedLink(asyncio.Protocol):
             except ConnectionResetError:  # too many of this address are just coming: agents try again, and so do we
                 if attempt == ATTEMPTS - 1:
                     raise
-                await asyncio.sleep(random.uniform(0.1, 0.3) * (attempt + 1))  # noqa: S311 - no secret
+                await asyncio.sleep(random.uniform(0.1, 0.3) * (attempt + 1))
         hello = messages.Hello(versions=[1], agent_version="simulated", features=[CONTROL])
         link.welcome = await link.ask(hello)
         return link

@@ -147,10 +147,15 @@ class ControlDesk:
         if standing.state != "active":
             for session in self._attendance.sessions(standing.machine_id):
                 session.end(_refused(session, standing.state))
-        elif line is not None and standing.connected_to and standing.connected_ago < self._loop.time() - line.since:
+        elif line is not None and self._is_newer(standing, line):
             line.end(TAKEN_OVER)
         elif line is not None:  # our word came to nothing, or was overwritten by an older one
             self._attendance.arrive(line.arrival)
+
+    def _is_newer(self, standing: presence.Standing, line: ControlLine) -> bool:
+        """Whether the machine has opened a control connection at another gateway after ours."""
+        elsewhere = standing.connected_to not in ("", self.gateway)
+        return elsewhere and standing.connected_ago < self._loop.time() - line.since
 
     def _cancel(self, job_id: UUID) -> None:
         for line in self.lines.values():
