@@ -1,4 +1,4 @@
-"""django-allauth's tables for second factors, without its own sign-in (docs/decisions/0091).
+"""django-allauth's tables for second factors, without its own sign-in (docs/decisions/0101).
 
 Its account app demands a middleware and pages that would be a second way in beside the admin's sign-in; we use its
 models, one-time passwords and recovery codes, and none of its views.

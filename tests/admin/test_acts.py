@@ -54,6 +54,17 @@ def test_roles_that_only_look_cannot_act(sign_in, worlds, role):
         assert Machine.objects.get().state == MachineState.ACTIVE
 
 
+@pytest.mark.defence
+def test_a_viewer_opens_neither_audit_nor_members_nor_packs(sign_in, worlds):
+    ours, _ = worlds
+    with tenant_scope(ours.tenant):
+        Member.objects.update(role=Role.VIEWER)
+    client = sign_in(ours.member.user)
+    for page in ("audit_entry", "tenants_member", "catalog_pack", "fleet_enrollmenttoken"):
+        assert client.get(reverse(f"admin:{page}_changelist")).status_code == 403, page
+    assert client.get(reverse("admin:fleet_machine_changelist")).status_code == 200
+
+
 def test_staff_without_superuser_looks_at_everything_and_changes_nothing(sign_in, worlds):
     client = sign_in(User.objects.create_user("support", is_staff=True))
     assert client.get(reverse("admin:fleet_machine_changelist")).status_code == 200

@@ -10,6 +10,11 @@ ADMIN = "tests/admin/test_registry.py"
 ACTS = "tests/admin/test_acts.py"
 AUDIT = "tests/audit/test_chain.py"
 ENROLLING = "tests/fleet/test_enrollment.py"
+APPROVAL = "tests/fleet/test_approval.py"
+LIMITS = "tests/tenants/test_limits.py"
+PEOPLE = "tests/tenants/test_people.py"
+FACTOR = "tests/console/test_second_factor.py"
+TABLE = "tests/admin/test_access_table.py"
 QUERYSET = "backup_platform.tenants.querysets:TenantQuerySet"
 FLEET = "backup_platform.fleet.services"
 PAGE = "backup_platform.console.model_admin:StrongroomModelAdmin"
@@ -129,7 +134,7 @@ ROWS = (
             "return tenant_scope(actor.tenant, actor.groups)",
             "return without_tenant_scope('taken away')",
         ),
-        f"{ADMIN}::test_a_member_never_sees_another_tenant[admin-Machine]",
+        f"{TABLE}::test_members_open_what_their_role_allows_and_never_see_another_tenant[admin]",
         f"{ACTS}::test_another_tenants_machine_cannot_be_revoked",
         "tests/console/test_api.py::test_members_read_their_own_machines_and_snapshots",
     ),
@@ -159,13 +164,108 @@ ROWS = (
     defence(
         "admin-roles",
         "law 5",
-        "A role that only looks cannot act.",
+        "A role opens no page that its permissions do not name.",
         Edit(
             "backup_platform.tenants.access:may",
             "return bool(RULES.get((model, action), frozenset()) & (actor.permissions | {MEMBERSHIP}))",
             "return True",
         ),
-        f"{ACTS}::test_roles_that_only_look_cannot_act[viewer]",
+        f"{ACTS}::test_a_viewer_opens_neither_audit_nor_members_nor_packs",
+    ),
+    defence(
+        "services-ask",
+        "law 5",
+        "Services that people call ask for the right themselves, whatever the page asked.",
+        Edit("backup_platform.tenants.asking:allowed", "check(asker, permission, obj)", "pass"),
+        f"{APPROVAL}::test_roles_that_only_look_decide_nothing[viewer]",
+        f"{APPROVAL}::test_another_tenants_machine_looks_like_missing",
+    ),
+    defence(
+        "limits-to-groups",
+        "law 5",
+        "A member limited to machine groups sees only what belongs to their machines, in every query.",
+        Edit(
+            "backup_platform.tenants.limits:narrow_to_groups",
+            "if groups is None:",
+            "if True:",
+        ),
+        f"{LIMITS}::test_only_what_belongs_to_the_groups_machines_is_seen[Machine-name]",
+        f"{LIMITS}::test_only_what_belongs_to_the_groups_machines_is_seen[JobLine-text]",
+        "tests/fleet/test_approval.py::test_who_is_limited_to_groups_decides_about_their_machines_only",
+    ),
+    defence(
+        "limits-hold-inside",
+        "law 5",
+        "The limit to groups holds in scopes that are opened inside it.",
+        Edit(
+            "backup_platform.tenants.ambient:tenant_scope",
+            "outer.groups if outer is not None and outer.groups is not None else groups",
+            "groups",
+        ),
+        f"{LIMITS}::test_the_limit_holds_in_scopes_inside_and_is_lifted_by_name_only",
+    ),
+    defence(
+        "roles-escalation",
+        "law 5",
+        "Nobody gives a role, or changes one, to hold more than they hold themselves.",
+        Edit(
+            "backup_platform.tenants.people:_check_holds",
+            "if missing := sorted(permissions - by.permissions):",
+            "if missing := []:",
+        ),
+        f"{PEOPLE}::test_nobody_gives_more_than_they_hold",
+        f"{PEOPLE}::test_nobody_takes_from_somebody_who_holds_more",
+    ),
+    defence(
+        "last-administrator",
+        "law 5",
+        "A tenant's last administrator can be neither removed nor demoted.",
+        Edit("backup_platform.tenants.people:_check_admin_left", "if not admins.exists():", "if False:"),
+        f"{PEOPLE}::test_the_last_administrator_stays",
+    ),
+    defence(
+        "pending-machine",
+        "enrolment",
+        "A machine that waits for approval may publish its record and nothing else.",
+        Edit("backup_platform.fleet.access:authenticate", "if machine.state != MachineState.ACTIVE:", "if False:"),
+        f"{APPROVAL}::test_a_machine_that_needs_approval_may_publish_its_record_and_nothing_else",
+    ),
+    defence(
+        "second-factor",
+        "law 5",
+        "Whoever has a second factor reaches nothing with the password alone.",
+        Edit(
+            "backup_platform.console.second_factor_session:is_verified",
+            "return bool(request.session.get(VERIFIED) == factor.pk)",
+            "return True",
+        ),
+        f"{FACTOR}::test_the_password_alone_opens_nothing",
+    ),
+    defence(
+        "second-factor-once",
+        "law 5",
+        "A one-time password counts once.",
+        Edit("backup_platform.tenants.second_factor:_matching_counter", "if counter > after and ", "if "),
+        f"{FACTOR}::test_a_code_counts_once",
+    ),
+    defence(
+        "second-factor-tries",
+        "law 5",
+        "After a few wrong codes none is looked at for a while, whatever the password does.",
+        Edit("backup_platform.tenants.second_factor:_judge", "if _is_paused(row, now):", "if False:"),
+        f"{FACTOR}::test_after_a_few_wrong_codes_none_is_looked_at_for_a_while",
+    ),
+    defence(
+        "second-factor-asked",
+        "law 5",
+        "A tenant that asks its members for a second factor lets none of them work without.",
+        Edit(
+            "backup_platform.tenants.second_factor:must_set_up",
+            "tenant and tenant.requires_totp and not is_staff and factor_of(user) is None",
+            "False",
+        ),
+        f"{FACTOR}::test_a_tenant_that_asks_for_it_lets_nobody_work_without",
+        fails_as="KeyError",
     ),
     defence(
         "token-single-use",

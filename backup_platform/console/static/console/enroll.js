@@ -1,5 +1,5 @@
 // Makes an enrolment in the browser. The key file is read here and never sent; neither are the token and the one-time
-// key. What is sent: the token's SHA-256 and the sealed blob (docs/storage-format.md, "Enrolment blobs").
+// key. What is sent: the token's SHA-256 and the sealed blob (docs/storage-format.md, section 14).
 
 const PREFIX = Uint8Array.of(0x53, 0x54, 0x52, 0x4d, 10, 1, 1, 0); // "STRM", enrolment blob, format 1, AES-256-GCM
 const SECRET_SIZE = 32;
