@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from django.db import connection
+
+from .arrays import numbers, seconds
 
 LOCK_SQL = """
     SELECT plan.id, plan.policy_id || ':' || plan.machine_id, plan.machine_id, plan.next_run_at, plan.zone,
@@ -23,11 +24,14 @@ LOCK_SQL = """
 """
 ADVANCE_SQL = """
     UPDATE policies_plan plan
-       SET next_run_at = one.next_run_at, last_due_at = COALESCE(one.last_due_at, plan.last_due_at),
-           fault = CASE WHEN one.fault = '' THEN plan.fault ELSE one.fault END
-      FROM unnest(%(plans)s::bigint[], %(next)s::timestamptz[], %(last)s::timestamptz[], %(faults)s::text[])
-           AS one (plan, next_run_at, last_due_at, fault)
+       SET next_run_at = to_timestamp(one.next_run),
+           last_due_at = COALESCE(to_timestamp(one.last_due), plan.last_due_at)
+      FROM unnest(%(plans)s::bigint[], %(next)s::bigint[], %(last)s::bigint[]) AS one (plan, next_run, last_due)
      WHERE plan.id = one.plan
+"""
+FAULT_SQL = """
+    UPDATE policies_plan plan SET fault = one.fault
+      FROM unnest(%(plans)s::bigint[], %(faults)s::text[]) AS one (plan, fault) WHERE plan.id = one.plan
 """
 
 
@@ -68,11 +72,14 @@ def advance(advances: Sequence[Advance]) -> None:
     """Set when plans are due next. The caller holds their locks."""
     if not advances:
         return
-    columns: dict[str, Any] = {
-        "plans": [one.plan_id for one in advances],
-        "next": [one.next_run_at for one in advances],
-        "last": [one.last_due_at for one in advances],
-        "faults": [one.fault for one in advances],
+    columns = {
+        "plans": numbers(one.plan_id for one in advances),
+        "next": seconds(one.next_run_at for one in advances),
+        "last": seconds(one.last_due_at for one in advances),
     }
+    faulty = [one for one in advances if one.fault]
     with connection.cursor() as cursor:
         cursor.execute(ADVANCE_SQL, columns)
+        if faulty:
+            faults = {"plans": numbers(one.plan_id for one in faulty), "faults": [one.fault for one in faulty]}
+            cursor.execute(FAULT_SQL, faults)

@@ -13,20 +13,21 @@ from uuid import UUID
 
 from django.db import connection
 
+from .arrays import numbers, seconds
 from .terms import Terms
 
 ORDERS = """
     INSERT INTO jobs_job (id, tenant_id, kind, subject, dedupe_key, state, attempts, lease_owner, next_attempt_at,
                           sent_count, machine_id, policy_id, due_at, deadline, priority, origin, asked_by, spec,
                           max_attempts, progress, last_error, advice, created_at, finished_at)
-    SELECT gen_random_uuid(), plan.tenant_id, 'backup', 'machine:' || plan.machine_id, 'backup:' || one.key,
-           %(state)s, 0, '', %(now)s, 0, plan.machine_id, plan.policy_id, one.due, one.deadline, one.priority,
-           'schedule', '',
+    SELECT gen_random_uuid(), plan.tenant_id, 'backup', 'machine:' || plan.machine_id,
+           'backup:' || plan.policy_id || ':' || plan.machine_id, %(state)s, 0, '', %(now)s, 0, plan.machine_id,
+           plan.policy_id, to_timestamp(one.due), to_timestamp(one.deadline), one.priority, 'schedule', '',
            jsonb_build_object('policy', policy.name, 'policy_id', policy.id, 'settings', plan.settings),
-           one.attempts, '{}', one.note, %(advice)s, %(now)s, %(finished)s
-      FROM unnest(%(plans)s::bigint[], %(keys)s::text[], %(dues)s::timestamptz[], %(deadlines)s::timestamptz[],
-                  %(priorities)s::int[], %(attempts)s::int[], %(errors)s::text[])
-           AS one (plan, key, due, deadline, priority, attempts, note)
+           one.attempts, '{}', COALESCE(one.note, ''), %(advice)s, %(now)s, %(finished)s
+      FROM unnest(%(plans)s::bigint[], %(dues)s::bigint[], %(deadlines)s::bigint[], %(priorities)s::smallint[],
+                  %(attempts)s::smallint[], %(errors)s::text[])
+           AS one (plan, due, deadline, priority, attempts, note)
       JOIN policies_plan plan ON plan.id = one.plan
       JOIN policies_policy policy ON policy.id = plan.policy_id AND policy.tenant_id = plan.tenant_id
         ON CONFLICT DO NOTHING
@@ -64,7 +65,7 @@ class Order:
 
 def queue(orders: Sequence[Order], now: datetime) -> set[str]:
     """Make a job for each order, unless its due time has one or the one before is unfinished; their keys."""
-    columns = {"state": "queued", "errors": [""] * len(orders), "advice": "", "finished": None}
+    columns = {"state": "queued", "errors": [], "advice": "", "finished": None}
     return {key.removeprefix("backup:") for key in _insert(QUEUE_SQL, orders, now, columns)}
 
 
@@ -98,12 +99,11 @@ def _insert(sql: str, orders: Sequence[Order], now: datetime, more: dict[str, An
         return []
     columns: dict[str, Any] = {
         "now": now,
-        "plans": [one.plan_id for one in orders],
-        "keys": [one.key for one in orders],
-        "dues": [one.due_at for one in orders],
-        "deadlines": [_deadline(one, now) for one in orders],
-        "priorities": [one.terms.priority for one in orders],
-        "attempts": [one.terms.attempts for one in orders],
+        "plans": numbers(one.plan_id for one in orders),
+        "dues": seconds(one.due_at for one in orders),
+        "deadlines": seconds(_deadline(one, now) for one in orders),
+        "priorities": numbers(one.terms.priority for one in orders),
+        "attempts": numbers(one.terms.attempts for one in orders),
         **more,
     }
     with connection.cursor() as cursor:
