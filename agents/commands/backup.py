@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import os
 import sys
@@ -118,7 +117,7 @@ def command(
         max_file_size=max_size,
         max_file_age_days=max_age,
         chunker=CHUNKERS[chunker],
-        cache=cache_of(job.policy) if job else "",
+        cache=_cache_of(job),
     )
     output = Output(as_json=as_json, quiet=quiet)
     home = AgentHome()
@@ -193,6 +192,14 @@ def _job(file: Path | None) -> JobFile | None:
     return read_job_file(file)
 
 
+def _cache_of(job: JobFile | None) -> str:
+    if job is None:
+        return ""
+    from agents.daemon.caches import cache_name
+
+    return cache_name(job.policy)
+
+
 def _stream(home: AgentHome, name: str | None, hook: str | None) -> AbstractContextManager[Stream | None]:
     return nullcontext() if name is None else open_stream(home.path, name, hook)
 
@@ -205,11 +212,6 @@ def throttle_of(home: AgentHome, job: JobFile | None, kbit: int | None, *, adapt
 
     settings, zone = (job.settings, job.zone) if job else ({}, "")
     return throttle_for(home.path, settings, zone, kbit, adaptive=adaptive)
-
-
-def cache_of(policy: str) -> str:
-    """A policy's own cache: two policies of one machine would else forget each other's files."""
-    return hashlib.sha256(policy.encode()).hexdigest()[:16] if policy else ""
 
 
 def make_author(home: AgentHome, record: VaultRecord) -> Author:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from agents.daemon import facts, platform_configuration
+from agents.daemon.caches import remove_others
 from agents.daemon.children import progress_text
 from agents.daemon.configuration_file import ConfigurationFile
 from agents.daemon.work import Work
@@ -222,6 +223,9 @@ class Daemon:
         fault = platform_configuration.take(self._home.path, text) if text else ""
         if fault:
             log.warning("%s", fault)
+        elif text and not self._work.running:
+            applying = platform_configuration.kept(self._home.path).policies
+            remove_others(self._home.path, (policy.name for policy in applying))
         return fault
 
     # --- what the gateway is told ----------------------------------------------------------------

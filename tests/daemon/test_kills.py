@@ -1,6 +1,6 @@
 """Killed at random points, machines go on: STRONGROOM_KILLS says how often (3).
 
-    STRONGROOM_KILLS=50 pytest tests/daemon/test_kills.py -o faulthandler_timeout=0     # some minutes
+STRONGROOM_KILLS=50 pytest tests/daemon/test_kills.py -o faulthandler_timeout=0     # some minutes
 """
 
 from __future__ import annotations
