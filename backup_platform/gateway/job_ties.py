@@ -15,8 +15,8 @@ from backup_platform.jobs import agent_jobs
 from protocol.wire import messages
 from protocol.wire.errors import FailureCode
 
-STOPPED = "The backup was stopped on the machine before it was complete."
-GO_ON = "Start it again: it goes on where it stopped."
+STOPPED = "The backup ended on the machine without a snapshot: it was interrupted there, or it failed."
+GO_ON = "See what it said there. The next backup goes on where this one stopped."
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,9 @@ def committed(tied: JobTie, snapshot: UUID, statistics: messages.Statistics) -> 
 
 
 def stopped(tied: JobTie) -> None:
-    """The agent said goodbye without a commit. A connection that broke says nothing: the next one may go on."""
+    """The agent said goodbye without a commit. A connection that broke says nothing: the next one may go on.
+
+    Interrupted and failed look alike from here; failed is what somebody must hear of.
+    """
     if tied.by_hand:
-        agent_jobs.finish_by_hand(tied.job_id, "cancelled", message=STOPPED, advice=GO_ON)
+        agent_jobs.finish_by_hand(tied.job_id, "failed", message=STOPPED, advice=GO_ON)

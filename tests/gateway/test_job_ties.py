@@ -67,13 +67,14 @@ def test_backup_by_hand_that_could_not_read_everything_is_done_with_warnings(run
     assert "2 of the sources" in job.last_error
 
 
-def test_backup_by_hand_that_is_stopped_is_cancelled(running_gateway, machine):
+def test_backup_by_hand_that_ends_without_a_snapshot_has_failed(running_gateway, machine):
     with AgentPeer(running_gateway, machine) as agent:
         begin(agent)
         agent.send(messages.Goodbye(reason="interrupted"))
         with pytest.raises(Closed):
             agent.wait_end()
-    wait_until(lambda: backups()[0].state == JobState.CANCELLED, WAIT)
+    wait_until(lambda: backups()[0].state == JobState.FAILED, WAIT)
+    assert "without a snapshot" in backups()[0].last_error
 
 
 def test_backup_by_hand_that_resumes_after_a_broken_connection_is_one_job(running_gateway, machine):
