@@ -19,8 +19,8 @@ class Cause:
 
 
 BY_EXIT_CODE = {
-    1: Cause("The agent could not finish.", "Read the lines of its log below; `strongroom doctor` on the machine looks "
-             "for the usual reasons."),
+    1: Cause("The agent could not finish.",
+             "Read the lines of its log. The command strongroom doctor on the machine looks for the usual reasons."),
     2: Cause("The agent did not understand what it was asked to do.",
              "Update the agent: it may be older than the platform."),
     3: Cause("Some sources could not be read; everything else is safe.",
@@ -28,7 +28,7 @@ BY_EXIT_CODE = {
              "read it."),
     EXIT_AUTHENTICATION: Cause("The gateway did not accept the machine's key or certificate.",
                                "If the machine was not revoked, look at its clock and certificate: "
-                               "`strongroom status` there; else enrol it again."),
+                               "strongroom status there shows both. Else enrol it again."),
     EXIT_TEMPORARY: Cause("Something that it needs was away: the gateway, the network, or another backup was at work.",
                           "Nothing if a later attempt succeeds; else look at the gateway and the network."),
     10: Cause("The snapshot that should be restored is not there any more.", "Choose a newer snapshot."),
@@ -47,7 +47,7 @@ BY_OUTCOME = {
 NO_CAUSE = Cause("", "")
 
 SILENT = Cause("The machine went silent while it was at work.",
-               "Is it switched on and connected, and is `strongroom daemon` running there?")  # fmt: skip
+               "Is it switched on and connected, and is strongroom daemon running there?")  # fmt: skip
 SILENT_FOR_GOOD = Cause("The machine went silent while it was at work, in its last attempt.", SILENT.advice)
 UNANSWERED = Cause("It was offered to the machine, and no answer came.", "Nothing: it is offered again.")
 MISSED = Cause(

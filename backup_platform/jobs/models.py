@@ -149,6 +149,8 @@ class Job(models.Model):
         ]
 
     def __str__(self) -> str:
+        if self.machine_id and "machine" in self._state.fields_cache and self.machine:
+            return f"{self.get_kind_display()} of {self.machine.name}"
         return f"{self.kind} {self.subject}"
 
     @property

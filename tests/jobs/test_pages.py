@@ -150,6 +150,8 @@ def test_failed_jobs_are_found_by_one_filter(site, client, running):
     listed = client.get(page("changelist") + "?look=bad").content.decode()
     assert "no such directory" in listed
     assert site.machines[1].name not in listed
+    page_of_one = client.get(page("change", running.job_id)).content.decode()
+    assert f"Backup of {site.machines[0].name}" in page_of_one, "the title says which machine"
 
 
 def test_a_workers_job_still_has_its_page(site, client):

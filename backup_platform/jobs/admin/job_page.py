@@ -48,7 +48,6 @@ class JobAdmin(LiveParts, JobActs):
                     "finished_shown", "error_shown", "tenant"]  # fmt: skip
     list_filter = [EndFilter, "state", "kind", "origin", MACHINE_FILTER, TENANT_FILTER]
     search_fields = ["subject", "machine__name", "policy__name"]
-    list_select_related = ["tenant", "machine", "policy"]
     list_before_template = "admin/jobs/poll_list.html"
     change_form_before_template = "admin/jobs/live_job.html"
     actions_detail = ["cancel_job", "retry_job"]
@@ -59,6 +58,10 @@ class JobAdmin(LiveParts, JobActs):
                               "next_shown"]}),
         ("Attempts", {"fields": ["attempts_shown", "gateway", "snapshot_shown", "result_shown"]}),
     ]  # fmt: skip
+
+    def get_queryset(self, request):
+        """With what every page of a job names."""
+        return super().get_queryset(request).select_related("tenant", "machine", "policy")
 
     def get_urls(self):
         """The fragments that a page asks for while jobs run."""
