@@ -14,9 +14,10 @@ from backup_platform.fleet.models import MachineGroup
 from backup_platform.jobs.models import Job
 from backup_platform.policies.admin.fields import FIELD_NAMES
 from backup_platform.policies.models import Assignment, Policy
+from backup_platform.policies.planning import replan
 from backup_platform.policies.registry import SETTINGS
 from backup_platform.policies.templates import TEMPLATES
-from backup_platform.tenants.models import Member, Role, User
+from backup_platform.tenants.models import Member, MemberGroup, Role, User
 from backup_platform.tenants.scope import tenant_scope, without_tenant_scope
 
 
@@ -256,6 +257,36 @@ def test_those_who_may_only_look_see_values_and_no_form(ours, role):
     assert client.get(page("policies_assignment_add")).status_code == 403
     copy = page("policies_policy_copy_action", policy.pk)
     assert client.post(copy, {"name": "Copy"}).status_code == 403
+
+
+def test_a_member_limited_to_a_group_sees_no_other_groups_or_machines(ours):
+    inside, outside = ours.machines(2)
+    mine, other = ours.group("Mine", inside), ours.group("Hidden", outside)
+    policy, foreign = ours.policy("Shared"), ours.policy("Elsewhere")
+    for group in (mine, other):
+        ours.assign(policy, group=group)
+    ours.assign(policy, machine=outside)
+    ours.assign(foreign, group=other)
+    replan(ours.tenant.pk)
+    client = signed_in(ours, Role.OPERATOR)
+    with tenant_scope(ours.tenant):
+        MemberGroup.objects.create(member=Member.objects.get(), group=mine)
+    addresses = [
+        page("policies_policy_changelist"),
+        page("policies_policy_change", policy.pk),
+        page("policies_policy_effective", policy.pk),
+        page("policies_policy_on_machine", inside.pk),
+    ]
+    for address in addresses:
+        answer = client.get(address)
+        assert answer.status_code == 200, address
+        shown = answer.content.decode()
+        assert "Shared" in shown
+        for hidden in ("Hidden", "Elsewhere", outside.name):
+            assert hidden not in shown, (address, hidden)
+    assert client.get(page("policies_policy_on_machine", outside.pk)).status_code == 404
+    assert client.get(page("policies_assignment_changelist")).status_code == 403
+    assert client.post(page("policies_policy_change", policy.pk), {"name": "x"}).status_code == 403
 
 
 def test_platform_staff_choose_the_tenant_of_a_new_policy_and_group(boss, ours, theirs):

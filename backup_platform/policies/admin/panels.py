@@ -20,9 +20,9 @@ SHOWN_PLACES = 50
 SHOWN_MACHINES = 200
 
 
-def policy_panel(policy, *, may_assign):
+def policy_panel(policy, *, may_assign, may_see):
     """For the policy's page: to whom it is assigned, what is due next; all values for those who get no form."""
-    places = list(assignments_of(policy)[: SHOWN_PLACES + 1])
+    places = list(assignments_of(policy)[: SHOWN_PLACES + 1]) if may_see else []
     for place in places:
         place.own = [SETTINGS[name].label for name in place.overrides if name in SETTINGS]
     return {
@@ -30,6 +30,7 @@ def policy_panel(policy, *, may_assign):
         "more_places": len(places) > SHOWN_PLACES,
         "runs": machines_under(policy, SHOWN_RUNS),
         "may_assign": may_assign,
+        "may_see": may_see,
         "sections": [] if may_assign else settings_shown(resolve(policy.name, policy.settings, []).settings),
     }
 

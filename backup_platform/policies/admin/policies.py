@@ -20,6 +20,7 @@ from backup_platform.policies.queries import SHOWN_PLACES, places_of, with_next_
 from backup_platform.policies.registry import SECTIONS, SETTINGS, settings_of
 from backup_platform.policies.services import delete_policy
 from backup_platform.policies.templates import TEMPLATES
+from backup_platform.tenants.access import may
 
 STATE_COLOURS = {"paused": "warning", "applies": "success", "assigned to nobody": "default", "by hand only": "info"}
 ABOUT = ["tenant", "name", "description"]
@@ -27,6 +28,11 @@ CONDITIONS = {
     "schedule__cron": "schedule__kind == 'cron'",
     "schedule__every_minutes": "schedule__kind == 'interval'",
 }
+
+
+def sees_places(request):
+    """Whether this person may see where policies are assigned: members limited to some groups see no others' names."""
+    return may(asking(request), "view", "policies.Assignment")
 
 
 def setting_fieldsets():
@@ -63,7 +69,7 @@ class PolicyAdmin(PolicyActs):
     def get_changelist_instance(self, request):
         """The page's policies, with where they are assigned: one query for all of them."""
         found = super().get_changelist_instance(request)
-        places = places_of(found.result_list)
+        places = places_of(found.result_list) if sees_places(request) else {}
         for policy in found.result_list:
             policy.places = places.get(policy.pk, [])
         return found
@@ -98,7 +104,9 @@ class PolicyAdmin(PolicyActs):
             context["templates"] = TEMPLATES.values()
             context["chosen"] = request.GET.get("template", "")
         elif obj is not None:
-            context.update(policy_panel(obj, may_assign=self.has_change_permission(request, obj)))
+            context.update(
+                policy_panel(obj, may_assign=self.has_change_permission(request, obj), may_see=sees_places(request))
+            )
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     def save_model(self, request, obj, form, change):
@@ -130,7 +138,7 @@ class PolicyAdmin(PolicyActs):
     def state_shown(self, policy):
         if policy.paused_at:
             return "paused"
-        if not policy.places:
+        if not policy.places and not policy.machine_count:
             return "assigned to nobody"
         return "applies" if policy.settings.get("schedule.kind", "none") != "none" else "by hand only"
 
