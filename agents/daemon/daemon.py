@@ -20,6 +20,7 @@ from agents.daemon import facts, platform_configuration
 from agents.daemon.caches import remove_others
 from agents.daemon.children import progress_text
 from agents.daemon.configuration_file import ConfigurationFile
+from agents.daemon.job_records import MOST_LINES
 from agents.daemon.work import Work
 from agents.errors import AgentError, Disconnected, Fenced, Refused, Temporary
 from agents.transport.control import ControlLink
@@ -250,8 +251,9 @@ class Daemon:
             return
         self._report_at = now + REPORT_AGAIN
         for child, report in self._work.reports():
-            while child.new_lines(1):
-                self._tell(child)
+            for _ in range(MOST_LINES // limits.MAX_LINES + 1):
+                if child.new_lines(1):
+                    self._tell(child)
             try:
                 self._link.report(report)
             except Temporary as fault:

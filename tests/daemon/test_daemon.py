@@ -6,6 +6,7 @@ import os
 import random
 import stat
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -76,7 +77,7 @@ def test_source_that_is_gone_is_a_failure_in_words(world: World):
 
 def test_progress_is_told_without_names(world: World, source: Path):
     with daemon_of(world.agent()) as daemon:
-        settings = {"selection_sources": [str(large(source))], "limits_bandwidth": SLOW}
+        settings: dict[str, Any] = {"selection_sources": [str(large(source))], "limits_bandwidth": SLOW}
         job_id = ask_for_backup(world, machine_of(world), **settings)
         progress = until(
             lambda: (job_of(job_id).progress or {}).get("bytes_done") and job_of(job_id).progress, daemon.said
@@ -88,7 +89,7 @@ def test_progress_is_told_without_names(world: World, source: Path):
 
 def test_cancelled_backup_ends_soon(world: World, source: Path):
     with daemon_of(world.agent()) as daemon:
-        settings = {"selection_sources": [str(large(source, 20_000_000))], "limits_bandwidth": SLOW}
+        settings: dict[str, Any] = {"selection_sources": [str(large(source, 20_000_000))], "limits_bandwidth": SLOW}
         job_id = ask_for_backup(world, machine_of(world), **settings)
         wait_for_state(job_id, "running", daemon=daemon)
         daemon.wait_for_word("began")
@@ -100,7 +101,7 @@ def test_cancelled_backup_ends_soon(world: World, source: Path):
 
 def test_backup_goes_on_while_the_daemon_is_killed_and_is_reported_by_the_next(world: World, source: Path):
     agent = world.agent()
-    settings = {"selection_sources": [str(large(source, 600_000))], "limits_bandwidth": SLOW}
+    settings: dict[str, Any] = {"selection_sources": [str(large(source, 600_000))], "limits_bandwidth": SLOW}
     with daemon_of(agent) as daemon:
         job_id = ask_for_backup(world, machine_of(world), **settings)
         wait_for_state(job_id, "running", daemon=daemon)
@@ -113,7 +114,11 @@ def test_backup_goes_on_while_the_daemon_is_killed_and_is_reported_by_the_next(w
 
 def test_daemon_that_is_told_to_end_interrupts_its_backup_and_says_so(world: World, source: Path):
     agent = world.agent()
-    settings = {"selection_sources": [str(large(source, 600_000))], "limits_bandwidth": SLOW, "schedule_attempts": 3}
+    settings: dict[str, Any] = {
+        "selection_sources": [str(large(source, 600_000))],
+        "limits_bandwidth": SLOW,
+        "schedule_attempts": 3,
+    }
     with daemon_of(agent) as daemon:
         job_id = ask_for_backup(world, machine_of(world), **settings)
         wait_for_state(job_id, "running", daemon=daemon)
@@ -164,7 +169,7 @@ def test_hooks_run_before_and_after_and_only_the_machines_own(world: World, sour
         '[hooks.broken]\ncommand = ["/bin/sh", "-c", "echo no database >&2; exit 9"]\n'
     )
     configuration.chmod(0o600)
-    sources = {"selection_sources": [str(source)]}
+    sources: dict[str, Any] = {"selection_sources": [str(source)]}
     with daemon_of(agent) as daemon:
         machine = machine_of(world)
         first = ask_for_backup(world, machine, **sources, hooks_before="first", hooks_after="last")

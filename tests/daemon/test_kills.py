@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,7 +49,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def start_backup(agent: Agent, source: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "agents", "backup", source, "--no-wait", "--json", "--limit-upload", "16000"]
+    command = [sys.executable, "-m", "agents", "backup", str(source), "--no-wait", "--json", "--limit-upload", "16000"]
     return subprocess.Popen(command, env=environment(agent), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
@@ -98,7 +99,10 @@ def test_backup_and_report_survive_a_network_that_goes_away(world: World, source
     with Proxy((world.gateway.host, world.gateway.port)).running() as proxy:
         machine = json.loads((agent.home / "machine.json").read_text())
         (agent.home / "machine.json").write_text(json.dumps({**machine, "port": proxy.port}))
-        settings = {"selection_sources": [str(source)], "limits_bandwidth": [{**SLOW[0], "kbit_per_second": 8000}]}
+        settings: dict[str, Any] = {
+            "selection_sources": [str(source)],
+            "limits_bandwidth": [{**SLOW[0], "kbit_per_second": 8000}],
+        }
         with daemon_of(agent) as daemon:
             job_id = ask_for_backup(world, machine_of(world), **settings)
             wait_for_state(job_id, "running", daemon=daemon)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ JOB = bytes(range(16))
 FILE = Path("/job.json")
 
 
-def loaded(**restore: object) -> Loaded:
+def loaded(**restore: Any) -> Loaded:
     return Loaded(Configuration(restore=Restore(**restore)))
 
 

@@ -15,7 +15,7 @@ from agents.daemon.job_records import JobRecord
 from agents.state import AgentHome
 from agents.transport.control import ControlLink
 from agents.transport.ladders import AnswerTimes
-from backup_platform.fleet.services import revoke_machine
+from backup_platform.fleet.approval import revoke_machine
 from protocol.wire import messages
 from tests.daemon.daemons import daemon_of, machine_of
 from tests.end_to_end.stage import World
