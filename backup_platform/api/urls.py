@@ -7,11 +7,13 @@ from drf_spectacular.views import SpectacularAPIView
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.routers import DefaultRouter
 
+from backup_platform.api.policies import PolicyViewSet
 from backup_platform.api.views import MachineViewSet, SnapshotViewSet
 
 app_name = "api"
 router = DefaultRouter()
 router.register("machines", MachineViewSet, basename="machine")
+router.register("policies", PolicyViewSet, basename="policy")
 router.register("snapshots", SnapshotViewSet, basename="snapshot")
 
 urlpatterns = [
