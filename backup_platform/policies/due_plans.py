@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
@@ -81,5 +82,8 @@ def advance(advances: Sequence[Advance]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(ADVANCE_SQL, columns)
         if faulty:
-            faults = {"plans": numbers(one.plan_id for one in faulty), "faults": [one.fault for one in faulty]}
+            faults: dict[str, Any] = {
+                "plans": numbers(one.plan_id for one in faulty),
+                "faults": [one.fault for one in faulty],
+            }
             cursor.execute(FAULT_SQL, faults)

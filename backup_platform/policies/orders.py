@@ -65,7 +65,7 @@ class Order:
 
 def queue(orders: Sequence[Order], now: datetime) -> set[str]:
     """Make a job for each order, unless its due time has one or the one before is unfinished; their keys."""
-    columns = {"state": "queued", "errors": [], "advice": "", "finished": None}
+    columns: dict[str, Any] = {"state": "queued", "errors": [], "advice": "", "finished": None}
     return {key.removeprefix("backup:") for key in _insert(QUEUE_SQL, orders, now, columns)}
 
 
