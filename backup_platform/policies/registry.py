@@ -83,7 +83,7 @@ def _check_one(found: Checked, name: Any, value: Any) -> None:
 
 def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name, SETTINGS, n=1, cutoff=0.6)
-    hint = f"did you mean {near[0]}?" if near else "the reference of policies lists all there are."
+    hint = f"did you mean {near[0]}?" if near else "docs/reference/policies.md lists all there are."
     return f"There is no setting {shown(name)}; {hint}"
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -262,3 +264,9 @@ def test_whatever_is_written_gets_sentences_and_never_a_traceback(mapping):
     checked = check_settings(mapping)
     assert checked.faults or set(checked.values) == set(mapping)
     assert all(fault.sentence for fault in checked.faults)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_setting_stands_in_the_reference_with_its_default(name):
+    reference = (Path(__file__).parents[2] / "docs/reference/policies.md").read_text()
+    assert f"| `{name}` | `{json.dumps(SETTINGS[name].default)}` |" in reference
