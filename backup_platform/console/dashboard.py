@@ -17,6 +17,7 @@ from backup_platform.console.attention import needs_attention
 from backup_platform.console.parts import check_worker
 from backup_platform.console.site import actor_of
 from backup_platform.fleet.models import Machine, MachineState
+from backup_platform.fleet.presence import online_q, with_presence
 from backup_platform.fleet.queries import with_last_snapshot
 from backup_platform.jobs.models import UNFINISHED, Job, JobState
 from backup_platform.tenants.access import may
@@ -96,7 +97,7 @@ def gather_facts() -> Facts:
     failed = Q(state=JobState.FAILED, finished_at__gt=now - timedelta(days=1))
     return Facts(
         machines=active.count(),
-        online=active.filter(last_seen_at__gt=now - showing.ONLINE).count(),
+        online=active.filter(online_q()).count(),
         revoked=Machine.objects.filter(state=MachineState.REVOKED).count(),
         behind=newest.filter(last_received_at__lt=now - OVERDUE).count(),
         without=newest.filter(last_received_at__isnull=True).count(),
@@ -167,7 +168,8 @@ def _snapshots() -> list[Snapshot]:
 
 def _machines() -> list[Machine]:
     """Those that need a look first: longest without a snapshot."""
-    active = with_last_snapshot(Machine.objects.filter(state=MachineState.ACTIVE)).select_related("tenant")
+    active = with_presence(with_last_snapshot(Machine.objects.filter(state=MachineState.ACTIVE)))
+    active = active.select_related("tenant")
     return list(active.order_by("last_received_at", "name")[:SHOWN])
 
 

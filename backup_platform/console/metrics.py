@@ -7,17 +7,16 @@ from collections.abc import Iterator
 
 from django.db.models import Count, Max, Sum
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 from django.views.decorators.http import require_safe
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from backup_platform.catalog.models import Pack, PackState, Session, SessionState, Snapshot, SnapshotState
-from backup_platform.console import showing
 from backup_platform.console.parts import worker_seen_at
 from backup_platform.console.site import actor_of
 from backup_platform.fleet.models import Machine, MachineState
+from backup_platform.fleet.presence import online_q
 from backup_platform.jobs.models import Job, JobState
 from backup_platform.settings.environment import read_setting
 from backup_platform.tenants.models import Tenant
@@ -82,7 +81,7 @@ def _counts() -> Iterator[Metric]:
 
 
 def _gauges() -> Iterator[Metric]:
-    online = Machine.objects.filter(state=MachineState.ACTIVE, last_seen_at__gt=timezone.now() - showing.ONLINE).count()
+    online = Machine.objects.filter(online_q(), state=MachineState.ACTIVE).count()
     yield GaugeMetricFamily("strongroom_machines_online", "Machines seen within 90 seconds.", value=online)
     stored = Pack.objects.aggregate(total=Sum("bytes"))["total"] or 0
     yield GaugeMetricFamily("strongroom_storage_used_bytes", "Bytes of all packs.", value=stored)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.utils import timezone
@@ -11,8 +11,6 @@ from django.utils.safestring import SafeString
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 NOTHING = "–"
-ONLINE = timedelta(seconds=90)
-"""A machine that was seen within this is there now: it keeps alive every 60 seconds."""
 
 
 def size(count: Any) -> str:

@@ -79,8 +79,6 @@ def _move(machine: Machine, before: Sequence[str], after: str, verb: str, actor:
 
 def plan_again(tenant_id: UUID, machine_id: UUID) -> None:
     """What is due on a machine changes with its state and its groups."""
-    try:
-        from backup_platform.policies.planning import replan  # late: policies stand above fleet
-    except ModuleNotFoundError:  # for the hour in which that module is being written
-        return
+    from backup_platform.policies.planning import replan  # late: policies stand above fleet
+
     replan(tenant_id, machines=[machine_id])

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from backup_platform.audit.services import record
 from backup_platform.catalog.models import Pack, Session, Snapshot
-from backup_platform.fleet.models import EnrollmentToken, Machine
+from backup_platform.fleet.models import EnrollmentToken, GatewayBeat, Machine
 from backup_platform.jobs.models import Job, WorkerBeat
 from backup_platform.notifications.models import Alert, Channel, Delivery, Snooze, WatchRules
 from backup_platform.notifications.secret_box import seal
@@ -87,7 +87,7 @@ def make_world(name: str, number: int) -> World:
     machine = Machine.objects.create(
         tenant=tenant, vault=vault, name=f"{name}-machine", identity_hash=os.urandom(32), identity_key=b"k",
         reading_key=b"r", certificate=b"c", certificate_until=now, facts={"os": "<script>alert(1)</script>"},
-        last_seen_at=now,
+        last_seen_at=now, connected_to="gateway",
     )  # fmt: skip
     token = EnrollmentToken.objects.create(
         tenant=tenant, vault=vault, token_hash=os.urandom(32), blob=SECRET, expires_at=now + timedelta(minutes=5),
@@ -127,6 +127,7 @@ def make_alerts(tenant: Tenant, machine: Machine) -> Channel:
 def worlds(db) -> tuple[World, World]:
     with without_tenant_scope("test data"):
         WorkerBeat.objects.create(name="w", seen_at=timezone.now())
+        GatewayBeat.objects.create(name="gateway", seen_at=timezone.now())
         return make_world("ours", 1), make_world("theirs", 2)
 
 

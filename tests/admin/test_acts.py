@@ -34,6 +34,40 @@ def test_revoking_asks_first_and_is_audited(member, worlds):
     assert verbs(ours.tenant)[-1] == "machine.revoked"
 
 
+def test_a_waiting_machine_is_approved_after_its_fingerprint_was_shown(member, worlds):
+    ours, _ = worlds
+    with tenant_scope(ours.tenant):
+        Machine.objects.update(state=MachineState.PENDING)
+    address = reverse("admin:fleet_machine_approve", args=[ours.machine.pk])
+    digits = bytes(ours.machine.identity_hash).hex()
+    assert f"{digits[:4]} {digits[4:8]}" in member.get(address).content.decode()
+    assert address in member.get(reverse("admin:fleet_machine_change", args=[ours.machine.pk])).content.decode()
+    member.post(address)
+    with tenant_scope(ours.tenant):
+        assert Machine.objects.get().state == MachineState.ACTIVE
+    assert verbs(ours.tenant)[-1] == "machine.approved"
+    assert "does not wait" in member.post(address, follow=True).content.decode()
+
+
+def test_decommissioning_asks_why(member, worlds):
+    ours, _ = worlds
+    address = reverse("admin:fleet_machine_decommission", args=[ours.machine.pk])
+    assert "Say why" in member.post(address, {"reason": " "}, follow=True).content.decode()
+    member.post(address, {"reason": "sold"})
+    with tenant_scope(ours.tenant):
+        assert Machine.objects.get().state == MachineState.DECOMMISSIONED
+        assert Entry.objects.get(verb="machine.decommissioned").detail["reason"] == "sold"
+
+
+def test_backups_of_a_machine_are_paused_and_resumed(member, worlds):
+    ours, _ = worlds
+    for act, paused in (("pause", True), ("go_on", False)):
+        member.post(reverse(f"admin:fleet_machine_{act}", args=[ours.machine.pk]))
+        with tenant_scope(ours.tenant):
+            assert (Machine.objects.get().paused_at is not None) == paused
+    assert verbs(ours.tenant)[-2:] == ["machine.paused", "machine.resumed"]
+
+
 def test_another_tenants_machine_cannot_be_revoked(member, worlds):
     assert member.post(revoke_url(worlds[1].machine)).status_code == 404
     assert member.post(reverse("admin:fleet_enrollmenttoken_withdraw", args=[worlds[1].token.pk])).status_code == 404

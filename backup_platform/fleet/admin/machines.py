@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from django.contrib import admin
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
-from unfold.decorators import action, display
+from unfold.decorators import action
 from unfold.enums import ActionVariant
 
-from backup_platform.console import showing
 from backup_platform.console.asking import AskingAdmin, Question
 from backup_platform.console.model_admin import TENANT_FILTER, VAULT_FILTER, TenantModelAdmin
 from backup_platform.console.site import asking
@@ -23,19 +22,16 @@ from backup_platform.fleet.models import Machine, MachineState
 from backup_platform.fleet.places_admin import MachinePlaces
 from backup_platform.fleet.presence import with_presence
 from backup_platform.fleet.queries import with_last_snapshot
+from backup_platform.jobs.agent_jobs import pause_machine, resume_machine
+from backup_platform.tenants.access import can
 
-PRESENCE_COLOURS = {"online": "success", "away": "default", "waits for approval": "warning", "revoked": "danger",
-                    "decommissioned": "default"}  # fmt: skip
-STATE_COLOURS = {"verified": "success", "received": "info", "damaged": "danger", "expired": "default"}
-OUT = {MachineState.PENDING: "waits for approval", MachineState.REVOKED: "revoked",
-       MachineState.DECOMMISSIONED: "decommissioned"}  # fmt: skip
+from .machine_columns import MachineColumns
+
 SNAPSHOTS_STAY = "Its snapshots stay, and can be restored with the vault's kit."
-CLOCK_NOTED = 60
-"""Seconds that a machine's clock may be wrong before the page speaks of it."""
 
 
 @admin.register(Machine)
-class MachineAdmin(MachinePlaces, AskingAdmin, TenantModelAdmin):
+class MachineAdmin(MachineColumns, MachinePlaces, AskingAdmin, TenantModelAdmin):
     """Machines, with who is online, their groups and their newest snapshot."""
 
     allowed = frozenset({"view", "change"})
@@ -43,7 +39,8 @@ class MachineAdmin(MachinePlaces, AskingAdmin, TenantModelAdmin):
     list_filter = ["state", ("groups", AutocompleteSelectFilter), "write_only", VAULT_FILTER, TENANT_FILTER]
     search_fields = ["name", "tags"]
     list_select_related = ["tenant", "vault"]
-    actions_detail = [*MachinePlaces.actions_detail_of_places, "approve", "refuse", "revoke", "decommission"]
+    actions_detail = [*MachinePlaces.actions_detail_of_places, "approve", "refuse", "pause", "go_on", "revoke",
+                      "decommission"]  # fmt: skip
     fieldsets = [
         (None, {"fields": ["name", "presence_text", "tenant", "vault", "groups_shown", "tags_shown", "rights",
                            "last_snapshot", "last_state", "paused_shown"]}),
@@ -65,6 +62,18 @@ class MachineAdmin(MachinePlaces, AskingAdmin, TenantModelAdmin):
         """Whether this person decides about machines; offered where one waits."""
         return self._offers(request, object_id, [MachineState.PENDING])
 
+    def has_pause_permission(self, request, object_id=None):
+        """Whether this person may pause machines; offered where one is in service and not paused."""
+        return self._may_pause(request, object_id, paused=False)
+
+    def has_resume_permission(self, request, object_id=None):
+        """Whether this person may resume machines; offered where one is paused."""
+        return self._may_pause(request, object_id, paused=True)
+
+    def _may_pause(self, request, object_id, *, paused):
+        state = Machine.objects.filter(pk=object_id, state=MachineState.ACTIVE, paused_at__isnull=not paused)
+        return can(asking(request), "jobs.run") and (not self._is_its_page(request, object_id) or state.exists())
+
     def has_revoke_permission(self, request, object_id=None):
         """Whether this person may revoke machines; offered where one has access."""
         return self._offers(request, object_id, [MachineState.ACTIVE, MachineState.PENDING])
@@ -77,9 +86,13 @@ class MachineAdmin(MachinePlaces, AskingAdmin, TenantModelAdmin):
 
     def _offers(self, request, object_id, states):
         """The right; and on the machine's own page, whether the act fits its state. The services check that again."""
-        on_its_page = object_id is not None and request.resolver_match.url_name.endswith("_change")
-        fits = not on_its_page or Machine.objects.filter(pk=object_id, state__in=states).exists()
+        fits = (
+            not self._is_its_page(request, object_id) or Machine.objects.filter(pk=object_id, state__in=states).exists()
+        )
         return self.may(request, "change") and fits
+
+    def _is_its_page(self, request, object_id):
+        return object_id is not None and request.resolver_match.url_name.endswith("_change")
 
     @action(description="Approve", icon="verified_user", variant=ActionVariant.PRIMARY, permissions=["decide"])
     def approve(self, request, object_id):
@@ -110,6 +123,32 @@ class MachineAdmin(MachinePlaces, AskingAdmin, TenantModelAdmin):
             return f"{machine.name} was turned away."
 
         return self.ask_or_act(request, object_id, self.may(request, "change"), question, act, (StateRefused,))
+
+    @action(description="Pause backups", icon="pause", permissions=["pause"])
+    def pause(self, request, object_id):
+        """Offer the machine no backups for a while."""
+
+        def question(machine):
+            text = ("No backup begins there until somebody resumes it. What runs goes on; restores are not affected. "
+                    "You are still told when its newest snapshot gets old.")  # fmt: skip
+            return Question(f"Pause backups of {machine.name}?", (text,), "Pause", False)
+
+        def act(machine, _reason):
+            return "Paused." if pause_machine(machine, asking(request).name) else "It was paused before."
+
+        return self.ask_or_act(request, object_id, can(asking(request), "jobs.run"), question, act)
+
+    @action(description="Resume backups", icon="play_arrow", permissions=["resume"])
+    def go_on(self, request, object_id):
+        """Offer it backups again."""
+
+        def question(machine):
+            return Question(f"Resume backups of {machine.name}?", ("What waits begins at once.",), "Resume", False)
+
+        def act(machine, _reason):
+            return "Resumed." if resume_machine(machine, asking(request).name) else "It was not paused."
+
+        return self.ask_or_act(request, object_id, can(asking(request), "jobs.run"), question, act)
 
     @action(description="Revoke access", icon="block", variant=ActionVariant.DANGER, permissions=["revoke"])
     def revoke(self, request, object_id):
@@ -142,85 +181,3 @@ class MachineAdmin(MachinePlaces, AskingAdmin, TenantModelAdmin):
             return f"{machine.name} was decommissioned. Its snapshots stay."
 
         return self.ask_or_act(request, object_id, self.may(request, "change"), question, act, (StateRefused,))
-
-    @display(description="Presence", label=PRESENCE_COLOURS)
-    def presence(self, machine):
-        if machine.state in OUT:
-            return OUT[machine.state]
-        return "online" if machine.online else ("away", f"seen {showing.ago(machine.seen_at)}")
-
-    @display(description="Presence")
-    def presence_text(self, machine):
-        shown = self.presence(machine)
-        return shown if isinstance(shown, str) else shown[1]
-
-    @display(description="Groups")
-    def groups_shown(self, machine):
-        return ", ".join(sorted(group.name for group in machine.groups.all())) or showing.NOTHING
-
-    @display(description="Tags")
-    def tags_shown(self, machine):
-        return ", ".join(str(tag) for tag in machine.tags) or showing.NOTHING
-
-    @display(description="System")
-    def system(self, machine):
-        return machine.facts.get("os") or showing.NOTHING
-
-    @display(description="Last snapshot", ordering="last_received_at")
-    def last_snapshot(self, machine):
-        return showing.moment(machine.last_received_at) if machine.last_received_at else "none yet"
-
-    @display(description="State", ordering="last_snapshot_state", label=STATE_COLOURS)
-    def last_state(self, machine):
-        return machine.last_snapshot_state or None
-
-    @display(description="Rights")
-    def rights(self, machine):
-        return "write-only" if machine.write_only else "reads its own"
-
-    @display(description="Backups paused")
-    def paused_shown(self, machine):
-        return showing.moment(machine.paused_at) if machine.paused_at else "no"
-
-    @display(description="Facts")
-    def facts_shown(self, machine):
-        return ", ".join(f"{key}: {value}" for key, value in sorted(machine.facts.items())) or showing.NOTHING
-
-    @display(description="Clock")
-    def clock_shown(self, machine):
-        wrong = abs(machine.clock_offset)
-        if wrong < CLOCK_NOTED:
-            return "right"
-        return f"{showing.duration(wrong)} {'ahead' if machine.clock_offset > 0 else 'behind'}: set it right"
-
-    @display(description="Had to try again")
-    def retries_shown(self, machine):
-        return ", ".join(f"{kind}: {count}" for kind, count in sorted(machine.retries.items())) or "never"
-
-    @display(description="Enrolled")
-    def enrolled_shown(self, machine):
-        return showing.moment(machine.enrolled_at)
-
-    @display(description="Last seen")
-    def seen_shown(self, machine):
-        return showing.moment(machine.seen_at)
-
-    @display(description="Connected since")
-    def connected_shown(self, machine):
-        return showing.moment(machine.connected_at) if machine.online else showing.NOTHING
-
-    @display(description="Certificate until")
-    def certificate_shown(self, machine):
-        return f"{machine.certificate_until:%Y-%m-%d %H:%M} UTC"
-
-    @display(description="Access ended")
-    def revoked_shown(self, machine):
-        return showing.moment(machine.revoked_at)
-
-    @display(description="Fingerprint of its identity key")
-    def fingerprint_shown(self, machine):
-        return showing.code(fingerprint(machine))
-
-    @display(description="Machine record")
-    def record_shown(self, machine):
-        return "published" if machine.record else "not published yet"
