@@ -115,7 +115,7 @@ def _compile(pattern: str) -> tuple[str, bool] | None:
 
     try:
         compiled = GitIgnoreSpecPattern(pattern)
-    except GitIgnorePatternError as fault:
+    except (GitIgnorePatternError, re.error) as fault:
         raise UsageFault(
             f"The exclusion {pattern!r} is not a valid pattern.", "Patterns are those of .gitignore."
         ) from fault

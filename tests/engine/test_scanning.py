@@ -100,6 +100,8 @@ def test_names_that_are_no_utf8_can_be_excluded_and_kept(tmp_path):
 def test_bad_pattern_and_unreadable_pattern_file_are_usage_faults(tmp_path):
     with pytest.raises(UsageFault):
         Exclusions(["!"])
+    with pytest.raises(UsageFault, match="not a valid pattern"):
+        Exclusions(["[z-a]"])
     with pytest.raises(UsageFault):
         read_exclude_file(str(tmp_path / "nothing"))
     (tmp_path / "patterns").write_text("# comment\n\n*.tmp\n!keep.tmp\n")
