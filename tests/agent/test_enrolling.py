@@ -154,6 +154,7 @@ def test_cheating_gateway_gets_nothing_and_leaves_nothing(tmp_path: Path, change
         ({"certificate": PLATFORM.gateway(until=-datetime.timedelta(days=1))}, PLATFORM.pin),
         ({}, FOREIGN.pin),
     ],
+    ids=["of another authority", "for another name", "out of date", "another pin"],
 )
 def test_token_is_never_sent_to_a_gateway_that_the_string_does_not_pin(tmp_path: Path, options: dict, ca_hash: bytes):
     _, fault = attempt(tmp_path, no_enroll, ca_hash=ca_hash, **options)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 from hypothesis import given
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 
 from backup_platform.policies.registry import SECTIONS, SETTINGS, check_settings, complete, defaults, settings_of
 
-POLICY = str(uuid4())
+POLICY = "5f0c2d5e-6a3b-4b6e-9a47-0c1d2e3f4a5b"
 DAY = {"days": [0], "from": "22:00", "until": "06:00"}
 
 GOOD = {
