@@ -41,8 +41,12 @@ lint: setup ## ruff (format and rules), import contracts, shell syntax, missing 
 types: setup ## mypy, strict for protocol, agents, services and queries
 	$(BIN)/mypy protocol agents backup_platform workers
 
-test: setup ## The whole test suite, against real PostgreSQL and Valkey started for it; then `defences`
-	$(BIN)/python -m pytest
+# One process more than there are cores: tests wait for processes, disks and clocks as much as they compute. Each process
+# has database and Valkey of its own; the tests of a file stay together. TEST_PROCESSES=0 runs them all in one.
+TEST_PROCESSES ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$(( cores < 8 ? cores + 1 : 8 )))
+
+test: setup ## The whole test suite, against real PostgreSQL and Valkey started for it; then `defences` (TEST_PROCESSES)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 	$(BIN)/python -m tests.defences
 
 up: setup ## Run the whole platform in the foreground until Ctrl-C

@@ -14,7 +14,7 @@ from agents.state import write_private
 
 FILE, GOOD, BEFORE = "agent.toml", "agent.toml.good", "agent.toml.before"
 MAX_FILE = 1 << 20
-MODE_ADVICE = "chown root, or the user who runs the daemon, and chmod go-w. Until then no hook runs."
+OWNER_ADVICE = "chown root, or the user who runs the daemon, and chmod go-w. Until then no hook runs."
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ def read(path: Path) -> Loaded:
 def _distrust(path: Path, info: os.stat_result) -> str:
     """Why somebody else than this machine's owner may have written the file; "" when nobody could."""
     if info.st_uid not in (0, os.geteuid()):
-        return f"{path} belongs to the user {info.st_uid}, and not to root or to the user who runs this. {MODE_ADVICE}"
+        return f"{path} belongs to the user {info.st_uid}, and not to root or to the user who runs this. {OWNER_ADVICE}"
     if info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        return f"{path} can be written by others (mode {stat.S_IMODE(info.st_mode):04o}). {MODE_ADVICE}"
+        return f"{path} can be written by others (mode {stat.S_IMODE(info.st_mode):04o}). {OWNER_ADVICE}"
     return ""
 
 

@@ -394,11 +394,11 @@ def test_temporary_failure_of_a_request_is_tried_again_on_the_same_connection(tm
 
 def test_patience_ends(tmp_path: Path):
     server = Server()
-    with linked(tmp_path, server.script("put1"), lambda peer: peer.reset(), retry_for=0.3) as (gateway, link):
+    with linked(tmp_path, server.script("put1"), lambda peer: peer.reset(), retry_for=3) as (gateway, link):
         began = time.monotonic()
         with pytest.raises(Temporary):
             back_up(link)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30
         assert gateway.connections > 2
         with pytest.raises(Temporary):
             link.put(1, bytes(32), bytes(32), b"x")

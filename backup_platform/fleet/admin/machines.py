@@ -72,7 +72,8 @@ class MachineAdmin(MachineColumns, MachinePlaces, AskingAdmin, TenantModelAdmin)
 
     def _may_pause(self, request, object_id, *, paused):
         state = Machine.objects.filter(pk=object_id, state=MachineState.ACTIVE, paused_at__isnull=not paused)
-        return can(asking(request), "jobs.run") and (not self._is_its_page(request, object_id) or state.exists())
+        allowed = self.has_view_permission(request) and can(asking(request), "jobs.run")
+        return allowed and (not self._is_its_page(request, object_id) or state.exists())
 
     def has_revoke_permission(self, request, object_id=None):
         """Whether this person may revoke machines; offered where one has access."""
