@@ -115,7 +115,9 @@ class ControlDesk:
         due = self._loop.time()
         while True:
             try:
-                await asyncio.wait_for(self._wake.wait(), max(0.0, due - self._loop.time()))
+                # Not wait_for: in Python 3.11 it swallows a cancellation that comes together with the event.
+                async with asyncio.timeout(max(0.0, due - self._loop.time())):
+                    await self._wake.wait()
             except TimeoutError:
                 self._woken_all = True
             self._wake.clear()

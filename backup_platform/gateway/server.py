@@ -84,10 +84,13 @@ class Gateway:
 
     async def stop(self, reason: str = "The gateway is being restarted.") -> None:
         """Take no one in, let every session end, seal what is open; at most `drain_seconds`, then let go."""
-        for task in list(self._tasks | self._greeting):
+        ending = list(self._tasks | self._greeting)
+        for task in ending:
             task.cancel()
         if self._listener is not None:
             self._listener.close()
+        if ending:
+            await asyncio.wait(ending, timeout=self.limits.drain_seconds)
         try:
             async with asyncio.timeout(self.limits.drain_seconds):
                 await self._drain(reason)
@@ -266,4 +269,5 @@ def _log_loop_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) ->
     if isinstance(fault, OSError):
         log.info("a connection broke", reason=_reason(fault))
     else:
-        log.error("unexpected fault in the event loop", what=context.get("message"), exc_info=fault)
+        task = context.get("task") or context.get("future")
+        log.error("unexpected fault in the event loop", what=context.get("message"), task=repr(task), exc_info=fault)

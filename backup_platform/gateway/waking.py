@@ -40,6 +40,8 @@ async def listen(address: str, channel: str, heard: Callable[[UUID], None], subs
             if not away:
                 log.warning("Valkey is away; work is found by looking for it", fault=type(fault).__name__)
             away = True
+        if (me := asyncio.current_task()) is not None and me.cancelling():
+            raise asyncio.CancelledError  # to close the connection failed, and that fault took the place of our end
         await asyncio.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
 
