@@ -28,6 +28,7 @@ def command(string: str | None, name: str, as_json: bool, quiet: bool) -> None:
     STRING is an enrolment string; `-` reads it from standard input, and without it you are asked. As an argument it can
     be seen by every user of this machine while the command runs.
     """
+    from agents.keys.certificates import fingerprint
     from agents.keys.enrollment import EnrollmentString
     from agents.state import AgentHome
     from agents.transport.enrolling import enroll, refuse_enrolled
@@ -44,6 +45,8 @@ def command(string: str | None, name: str, as_json: bool, quiet: bool) -> None:
     machine = enroll(home, enrollment, _applicant(name), output.note)
     kind = ", write-only: its snapshots are readable with the recovery kit alone" if machine.write_only else ""
     output.text(f"This machine is enrolled as '{machine.machine_name}'{kind}.")
+    key = fingerprint(home.certificate_pem())
+    output.text(f"Its key's fingerprint, should somebody ask you to compare it:\n  {key}")
     output.text(f"Its keys are in {home.path}. Try `strongroom backup PATH`.")
     output.record(
         "summary",
@@ -51,6 +54,7 @@ def command(string: str | None, name: str, as_json: bool, quiet: bool) -> None:
         machine_name=machine.machine_name,
         vault_id=machine.vault_id.hex(),
         write_only=machine.write_only,
+        fingerprint=key,
         home=str(home.path),
     )
 

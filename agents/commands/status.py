@@ -24,6 +24,7 @@ def command(as_json: bool) -> None:
     from agents.commands.readers import own_trust
     from agents.engine.paths import display
     from agents.engine.reading import SnapshotReader
+    from agents.keys.certificates import fingerprint
     from agents.state import AgentHome
     from agents.transport.reading_link import ReadingLink
 
@@ -32,6 +33,8 @@ def command(as_json: bool) -> None:
     machine = home.machine()
     output.text(f"machine    {display(machine.machine_name.encode())} ({machine.machine_id.hex()})")
     output.text(f"vault      {machine.vault_id.hex()}, epoch {machine.epoch}{_kind(machine)}")
+    key = fingerprint(home.certificate_pem())
+    output.text(f"key        {key}")
     output.text(f"gateway    {machine.host}:{machine.port}")
     link = ReadingLink(home, RETRY_FOR, output.note)
     try:
@@ -42,7 +45,7 @@ def command(as_json: bool) -> None:
         link.close()
     output.text(f"newest     {_newest(newest)}")
     output.text("worker     running" if worker else "worker     NOT running: snapshots are stored, but not verified")
-    output.record("summary", **_summary(machine, newest, worker=worker))
+    output.record("summary", **_summary(machine, newest, worker=worker), fingerprint=key)
 
 
 def _kind(machine: MachineState) -> str:

@@ -79,6 +79,19 @@ def check_authority(ca_der: bytes, ca_hash: bytes) -> x509.Certificate:
     return ca
 
 
+def fingerprint(certificate_pem: bytes) -> str:
+    """SHA-256 of the certificate's key (SubjectPublicKeyInfo), 64 hex digits in groups of four: what people compare.
+
+    Raises `CertificateFault`.
+    """
+    try:
+        certificate = x509.load_pem_x509_certificate(certificate_pem)
+    except ValueError:
+        raise CertificateFault("This machine's certificate cannot be read.") from None
+    digits = hashlib.sha256(_spki(certificate)).hexdigest()
+    return " ".join(digits[start : start + 4] for start in range(0, len(digits), 4))
+
+
 def _load(der: bytes, what: str) -> x509.Certificate:
     try:
         if len(der) > MAX_CERTIFICATE:

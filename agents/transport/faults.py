@@ -126,7 +126,7 @@ _FAILURES: dict[FailureCode, tuple[type[AgentError], str, str]] = {
     FailureCode.VERSION: (Refused, "Agent and gateway have no protocol version in common", "Update the older one."),
     FailureCode.AUTHENTICATION: (AuthenticationFault, "The gateway does not know this machine", ENROLL_AGAIN),
     FailureCode.TOKEN: (TokenRefused, "The enrolment string was refused", "Ask for a new one."),
-    FailureCode.REVOKED: (Revoked, "This machine was revoked", ASK_OPERATOR),
+    FailureCode.REVOKED: (Revoked, "The platform does not let this machine in", ASK_OPERATOR),
     FailureCode.BUSY: (Busy, "The gateway is busy", _LATER),
     FailureCode.NOT_FOUND: (NotFound, "The gateway has no such thing", "`strongroom snapshots` lists what there is."),
     FailureCode.FORBIDDEN: (Forbidden, "The gateway does not permit this", "The vault's kit does: use --kit."),

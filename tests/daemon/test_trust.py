@@ -45,7 +45,7 @@ def test_revoked_machine_is_told_so_on_its_open_connection_and_asks_again_seldom
     with daemon_of(world.agent()) as daemon:
         daemon.wait_for_word("connected")
         revoke_machine(machine_of(world), actor="tests")
-        daemon.wait_for_word("This machine was revoked")
+        daemon.wait_for_word("The platform does not let this machine in")
         waits = [int(line.split()[-2]) for line in daemon.said().splitlines() if "revoked" in line]
         assert waits[0] >= 45
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from backup_platform.fleet.models import Machine
+from backup_platform.tenants.scope import without_tenant_scope
 from tests.end_to_end.stage import World
 from tests.end_to_end.trees import describe, make_tree
 
@@ -151,6 +153,9 @@ def test_status_and_doctor_find_everything_in_order(world: World, source: Path):
     status = agent.json("status")
     assert status.code == 0, status
     assert status.summary["newest"]["state"] == "received"
+    with without_tenant_scope("the test looks at the only machine"):
+        identity = bytes(Machine.objects.get().identity_hash).hex()
+    assert status.summary["fingerprint"].replace(" ", "") == identity
     doctor = agent.json("doctor", "--kit", world.kit_directory)
     assert doctor.code == 0, doctor
     assert doctor.summary["attention"] == 0, doctor.out
