@@ -56,6 +56,7 @@ NAVIGATION = [
             _item("Snapshots", "photo_camera", "catalog.Snapshot"),
             _item("Running backups", "cloud_upload", "catalog.Session"),
             _item("Jobs", "checklist", "jobs.Job"),
+            _item("Job limits", "speed", "jobs.JobLimits"),
         ],
     },
     {
