@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from tests.servers import HANDOVER, ServerRun, Servers, inherited_servers
+from tests.servers import ServerRun, Servers
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -24,25 +22,19 @@ if hypothesis_settings.get_current_profile_name() in ("default", "ci"):  # anoth
     hypothesis_settings.load_profile("strongroom")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Under xdist the controller starts the servers, before its workers are born."""
-    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
-        run = ServerRun()
-        config.add_cleanup(run.stop)
-        os.environ[HANDOVER] = json.dumps(asdict(run.start()))
-
-
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
-    """Real PostgreSQL and Valkey, started at the first test that needs them."""
+    """Real PostgreSQL and Valkey, started at the first test that needs them; each process of xdist has its own.
+
+    One Valkey for all would let the worker of one test take another's messages, and a FLUSHALL empty everybody's.
+    """
     from django.conf import settings
 
     from backup_platform.settings.environment import broker_from_redis_url
 
-    inherited = inherited_servers()
     run = ServerRun()
     try:
-        found = inherited or run.start()
+        found = run.start()
         settings.REDIS_URL = found.valkey_url
         settings.CELERY_BROKER_URL = broker_from_redis_url(found.valkey_url)
         yield found

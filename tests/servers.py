@@ -1,13 +1,11 @@
 """The PostgreSQL and Valkey of a test run: real servers from the wheels, in a temporary directory, started once.
 
 PostgreSQL runs with fsync off: these tests ask what the code does, not whether the disk keeps it (tests/faults do that
-with servers of their own). Under xdist the controller starts the servers and the workers find them by the environment.
+with servers of their own). Under xdist each process has its own.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import signal
 import subprocess
@@ -28,7 +26,6 @@ from backup_platform.embedded.valkey import Valkey
 
 START_SECONDS = 60
 STOP_SECONDS = 30
-HANDOVER = "STRONGROOM_TEST_SERVERS"  # how an xdist worker learns where the controller's servers are
 PASSWORDS = Passwords(superuser="tests-superuser", owner="tests-owner", application="tests-application")
 QUICK_SETTINGS = {"fsync": "off", "full_page_writes": "off", "autovacuum_naptime": "5min", "max_connections": "200"}
 
@@ -48,12 +45,6 @@ class Servers:
     def django_settings(self) -> dict[str, str]:
         """What DATABASES needs to reach PostgreSQL as the role that owns (and may create) databases."""
         return {"HOST": self.sockets, "PORT": str(PORT), "USER": OWNER, "PASSWORD": PASSWORDS.owner}
-
-
-def inherited_servers() -> Servers | None:
-    """The servers that the xdist controller started, if this process is one of its workers."""
-    text = os.environ.get(HANDOVER)
-    return Servers(**json.loads(text)) if text else None
 
 
 @dataclass
