@@ -17,6 +17,7 @@ from backup_platform.fleet.services import authority, revoke_machine
 from backup_platform.tenants.scope import tenant_scope
 from protocol.wire import FailureCode, messages
 from tests.gateway.agent_peer import AgentPeer, Closed, Failed, contents
+from tests.gateway.revoking import revoke_unannounced
 from tests.gateway.stage import BLOB, Stage, make_csr, rsa_key, spki
 
 
@@ -111,7 +112,7 @@ def test_revoked_machine_is_refused_at_hello(running_gateway, stage):
 def test_machine_revoked_meanwhile_cannot_begin(running_gateway, stage):
     machine = stage.machine()
     with AgentPeer(running_gateway, machine) as agent:
-        revoke_machine(machine.row, actor="tests")
+        revoke_unannounced(machine.row)
         with pytest.raises(Failed) as failed:
             agent.begin()
     assert failed.value.code == FailureCode.REVOKED

@@ -10,10 +10,10 @@ from blake3 import blake3
 from agents.keys.kit_proof import sign_kit_proof
 from backup_platform.audit.models import Entry
 from backup_platform.catalog.models import Pack, Snapshot, SnapshotState
-from backup_platform.fleet.services import revoke_machine
 from backup_platform.tenants.scope import tenant_scope
 from protocol.wire import FailureCode, messages
 from tests.gateway.agent_peer import AgentPeer, Failed, block_of, contents, digest
+from tests.gateway.revoking import revoke_unannounced
 from tests.gateway.stage import signing_key
 
 
@@ -178,7 +178,7 @@ def test_revocation_ends_a_restore(running_gateway, stage):
     machine, segment = stage.machine(), contents(2)
     with AgentPeer(running_gateway, machine) as agent:
         committed = agent.back_up(segment)
-        revoke_machine(machine.row, actor="tests")
+        revoke_unannounced(machine.row)
         fails_with(FailureCode.REVOKED, agent, messages.Root(snapshot=committed.snapshot))
 
 

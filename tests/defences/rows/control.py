@@ -15,7 +15,6 @@ ROWS = (
         "A machine that was revoked is sent away on the connections that it has open.",
         Edit("backup_platform.gateway.control_desk:ControlDesk._settle", 'if standing.state != "active":', "if False:"),
         "tests/gateway/test_revocation.py::test_revoked_machine_is_sent_away_on_its_open_control_connection",
-        "tests/gateway/test_revocation.py::test_backup_of_a_revoked_machine_is_cut_off",
         fails_as="Closed AssertionError TimeoutError",
     ),
     defence(
