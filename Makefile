@@ -41,9 +41,9 @@ lint: setup ## ruff (format and rules), import contracts, shell syntax, missing 
 types: setup ## mypy, strict for protocol, agents, services and queries
 	$(BIN)/mypy protocol agents backup_platform workers
 
-# One process more than there are cores: tests wait for processes, disks and clocks as much as they compute. Each process
-# has database and Valkey of its own; the tests of a file stay together. TEST_PROCESSES=0 runs them all in one.
-TEST_PROCESSES ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$(( cores < 8 ? cores + 1 : 8 )))
+# As many processes as cores, at most eight: one more makes the machine so late that tests wait in vain. Each process has
+# database and Valkey of its own; the tests of a file stay together. TEST_PROCESSES=0 runs them all in one.
+TEST_PROCESSES ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$(( cores < 8 ? cores : 8 )))
 
 test: setup ## The whole test suite, against real PostgreSQL and Valkey started for it; then `defences` (TEST_PROCESSES)
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
