@@ -23,6 +23,7 @@ from backup_platform.gateway.context import Context
 from backup_platform.gateway.control import PROGRESS_SECONDS, ControlLine, days_left
 from backup_platform.gateway.errors import Refusal
 from backup_platform.gateway.faults import refusal_for
+from backup_platform.gateway.fetching import give_records
 from backup_platform.gateway.limits import held_bytes
 from backup_platform.gateway.pack_writer import Record
 from backup_platform.gateway.peer import Peer, event_cost
@@ -306,30 +307,10 @@ class PeerSession:
         self.peer.send(answer, request)
 
     async def _fetch(self, message: messages.Fetch, request: int) -> None:
-        scope, caller = self._reader(), self._known()
-        context = self.context
-        plan = await self._reading(
-            lambda: restoring.plan_fetch(scope, message, context.blocks, context.limits.read_batch)
-        )
-        missing: list[bytes] = []
-        for batch in plan:
-            await context.sent.take(batch.bytes)
-            try:
-                found = await self._reading(lambda batch=batch: restoring.read_batch(caller, message, batch))  # type: ignore[misc]
-                for one in found:
-                    if one.record is None:
-                        missing.append(one.id)
-                        continue
-                    record = messages.Record(kind=one.record.kind, id=one.id, digest=one.record.digest)
-                    self.peer.send(record, request, one.record.sealed)
-                    await self.peer.drained()
-            finally:
-                context.sent.give_back(batch.bytes)
-            if self.peer.gone or self.ending:
-                return
+        scope, ended = self._reader(), lambda: self.peer.gone or self.ending
+        missing = await give_records(self.context, self.peer, scope, self._reading, message, request, ended)
         if missing:
             log.error("records of a restore cannot be read", missing=len(missing), **self.labels())
-        self.peer.send(messages.Fetched(missing=b"".join(missing)), request)
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
