@@ -5,9 +5,11 @@ from __future__ import annotations
 import uuid
 from typing import ClassVar
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 from backup_platform.fleet.models import Machine
+from backup_platform.policies.models import Policy
 from backup_platform.tenants.models import Tenant
 from backup_platform.tenants.scope import TenantManager
 from backup_platform.vaults.models import Vault
@@ -73,6 +75,11 @@ class PackPlace(models.TextChoices):
 
     SPOOL = "spool", "Spool"
     TARGET = "target", "Target"
+    """The home directory of this installation."""
+    REMOTE = "remote", "Other targets only"
+    """No file here: its copies tell where it is."""
+    GONE = "gone", "Reclaimed"
+    """Removed, because nothing needed it: only its row is left."""
     LOST = "lost", "Lost"
 
 
@@ -94,11 +101,16 @@ class Pack(models.Model):
     records = models.IntegerField(default=0)
     bytes = models.BigIntegerField(default=0)
     digest = models.BinaryField(max_length=32, default=b"", help_text="BLAKE3 of the whole file, once sealed.")
+    sha256 = models.BinaryField(max_length=32, default=b"", help_text="Of the whole file, since its first copy to S3.")
     fault = models.CharField(max_length=500, blank=True, default="")
     opened_at = models.DateTimeField(auto_now_add=True)
     sealed_at = models.DateTimeField(null=True, blank=True)
     verified_at = models.DateTimeField(null=True, blank=True)
     deduplicated_at = models.DateTimeField(null=True, blank=True)
+    scrubbed_at = models.DateTimeField(null=True, blank=True, help_text="When it was last read as a whole and matched.")
+    unlink_at = models.DateTimeField(
+        null=True, blank=True, help_text="Nothing names it any more: its files go after this."
+    )
     lease_owner = models.CharField(max_length=64, blank=True, default="")
     lease_until = models.DateTimeField(null=True, blank=True)
 
@@ -115,6 +127,8 @@ class Pack(models.Model):
             models.Index(fields=["session", "state"], name="pack_session_state"),
             models.Index(fields=["vault", "state"], name="pack_vault_state"),
             models.Index(fields=["spool", "state"], name="pack_spool_state"),
+            models.Index(fields=["scrubbed_at"], name="pack_scrubbed"),
+            models.Index(fields=["unlink_at"], condition=models.Q(unlink_at__isnull=False), name="pack_unlink"),
         ]
 
     def __str__(self) -> str:
@@ -128,6 +142,8 @@ class SnapshotState(models.TextChoices):
     VERIFIED = "verified", "Verified"
     DAMAGED = "damaged", "Damaged"
     EXPIRED = "expired", "Expired"
+    RECLAIMED = "reclaimed", "Reclaimed"
+    """What it alone needed may be gone; only its statement and what was counted is left."""
 
 
 class Snapshot(models.Model):
@@ -151,6 +167,12 @@ class Snapshot(models.Model):
     machine_time = models.DateTimeField()
     received_at = models.DateTimeField()
     verified_at = models.DateTimeField(null=True, blank=True)
+    proven_at = models.DateTimeField(null=True, blank=True, help_text="When a drill or check last opened a part of it.")
+    expired_at = models.DateTimeField(null=True, blank=True)
+    expired_because = models.CharField(max_length=300, blank=True, default="")
+    state_before = models.CharField(max_length=16, blank=True, default="", help_text="What undelete gives it back.")
+    policy = models.ForeignKey(Policy, on_delete=models.SET_NULL, null=True, blank=True, related_name="snapshots")
+    tags = ArrayField(models.CharField(max_length=100), default=list, blank=True)
     statistics = models.JSONField(default=dict)
     bitmap = models.BinaryField(null=True, blank=True, help_text="Roaring bitmap of the chunk numbers it needs.")
     cardinality = models.BigIntegerField(null=True, blank=True)
@@ -169,6 +191,7 @@ class Snapshot(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["tenant", "-received_at"], name="snapshot_tenant_received"),
             models.Index(fields=["vault", "state"], name="snapshot_vault_state"),
+            models.Index(fields=["machine", "-received_at"], name="snapshot_machine_received"),
         ]
 
     def __str__(self) -> str:
@@ -196,3 +219,6 @@ class Wanted(models.Model):
 
     def __str__(self) -> str:
         return bytes(self.chunk_id).hex()[:12]
+
+
+from backup_platform.catalog.copy_models import Copy, CopyState, SnapshotCopy  # noqa: E402, F401 (they refer to these)

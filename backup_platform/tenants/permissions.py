@@ -31,7 +31,12 @@ _TABLE = (
     ("jobs.run", "Run backups now, cancel, retry, pause machines", "Jobs"),
     ("restores.request", "Ask a machine to restore one of its snapshots", "Snapshots"),
     ("snapshots.view", "See snapshots and running backups (sizes and times, never contents)", "Snapshots"),
+    ("snapshots.manage", "Expire snapshots before their time, and bring expired ones back", "Snapshots"),
     ("packs.view", "See the packs that data is stored in", "Snapshots"),
+    ("targets.view", "See targets, tier rules, copies, scrub and what storage costs", "Storage"),
+    ("targets.manage", "Add, change, drain and retire targets; change tier rules", "Storage"),
+    ("holds.view", "See legal holds and what they cover", "Storage"),
+    ("holds.manage", "Set legal holds; ask for their release, or agree to it", "Storage"),
     ("notifications.view", "See alerts, channels and deliveries", "Notifications"),
     ("notifications.manage", "Acknowledge alerts; change channels and thresholds", "Notifications"),
     ("members.view", "See who belongs to this tenant, and the roles", "People and records"),
@@ -43,10 +48,21 @@ PERMISSIONS: dict[str, Permission] = {name: Permission(name, words, subject) for
 ALL = frozenset(PERMISSIONS)
 _VIEWS = frozenset(name for name in PERMISSIONS if name.endswith(".view"))
 _SEEN_BY_EVERYONE = frozenset({"machines.view", "policies.view", "jobs.view", "snapshots.view", "notifications.view"})
+_ABOVE_OPERATORS = frozenset(
+    {
+        "members.view",
+        "members.manage",
+        "audit.view",
+        "tenant.manage",
+        "targets.manage",
+        "holds.manage",
+        "snapshots.manage",
+    }
+)
 
 BUILT_IN: dict[Role, frozenset[str]] = {
     Role.ADMIN: ALL,
-    Role.OPERATOR: ALL - {"members.view", "members.manage", "audit.view", "tenant.manage"},
+    Role.OPERATOR: ALL - _ABOVE_OPERATORS,
     Role.RESTORE_OPERATOR: _SEEN_BY_EVERYONE | {"restores.request"},
     Role.AUDITOR: _VIEWS,
     Role.VIEWER: _SEEN_BY_EVERYONE,

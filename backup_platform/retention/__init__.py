@@ -1,0 +1,1 @@
+"""Retention: how long snapshots stay, what holds them, what would go and why, and how they are brought back."""

@@ -1,0 +1,7 @@
+from django.apps import AppConfig
+
+
+class UpkeepConfig(AppConfig):
+    name = "backup_platform.upkeep"
+    label = "upkeep"
+    default_auto_field = "django.db.models.BigAutoField"
