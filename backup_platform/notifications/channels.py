@@ -19,11 +19,11 @@ from backup_platform.notifications import other_services, webhook
 from backup_platform.notifications.messages import message_of
 from backup_platform.notifications.models import Channel, Delivery
 from backup_platform.notifications.outcomes import Outcome
-from backup_platform.notifications.safe_addresses import AddressRefused, networks, resolve
 from backup_platform.notifications.safe_http import UrlRefused, check_url
 from backup_platform.notifications.secret_box import SecretUnreadable, open_sealed, seal
 from backup_platform.notifications.sending import route_of, send_all
 from backup_platform.notifications.words import ChannelKind, DeliveryState, Event
+from backup_platform.safe_addresses import AddressRefused, networks, resolve
 
 MAX_ADDRESSES = 20
 MAX_TESTS = 30

@@ -17,9 +17,9 @@ from django.utils import timezone
 
 from backup_platform.fleet.models import GatewayBeat
 from backup_platform.jobs.liveness import is_worker_alive
-from backup_platform.notifications.safe_addresses import Resolved
 from backup_platform.notifications.safe_http import Answer, UrlRefused, check_url, exchange
 from backup_platform.notifications.turns import note, take_turn
+from backup_platform.safe_addresses import Resolved
 
 logger = logging.getLogger(__name__)
 

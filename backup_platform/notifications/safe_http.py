@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from urllib.parse import SplitResult, urlsplit
 
-from backup_platform.notifications.safe_addresses import AddressRefused, Network, Resolved, resolve
+from backup_platform.safe_addresses import AddressRefused, Network, Resolved, resolve
 
 SECONDS = 10.0
 MAX_ANSWER = 16 * 1024

@@ -25,8 +25,8 @@ from django.utils import timezone
 
 from backup_platform.notifications.messages import Message
 from backup_platform.notifications.outcomes import DELIVERED, Outcome, Route
-from backup_platform.notifications.safe_addresses import networks
 from backup_platform.notifications.safe_http import Answer, post
+from backup_platform.safe_addresses import networks
 
 PREFIX = "whsec_"
 KEY_BYTES = 32

@@ -13,6 +13,7 @@ from backup_platform.settings.environment import (
     broker_from_redis_url,
     connection_patience,
     database_from_url,
+    read_key,
     read_list,
     read_number,
     read_setting,
@@ -30,6 +31,9 @@ STRONGROOM_GATEWAY_ADDRESS = os.environ.get("STRONGROOM_GATEWAY_ADDRESS", "")
 
 DEBUG = False
 SECRET_KEY = read_setting("DJANGO_SECRET_KEY", "")
+# What seals credentials in the database; without it DJANGO_SECRET_KEY does. Former ones still open what they sealed.
+STRONGROOM_SECRETS_KEY = read_key("STRONGROOM_SECRETS_KEY")
+STRONGROOM_FORMER_SECRETS_KEYS = read_setting("STRONGROOM_FORMER_SECRETS_KEYS", "").replace(",", " ").split()
 ALLOWED_HOSTS = read_list("STRONGROOM_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = read_list("STRONGROOM_TRUSTED_ORIGINS")
 

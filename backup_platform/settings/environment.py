@@ -10,6 +10,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+MIN_KEY_LENGTH = 32
+"""Characters: fewer could be guessed from a copy of the database."""
+
 
 def read_setting(name: str, default: str | None = None) -> str:
     """The value of NAME, or the content of the file that NAME_FILE names (which wins: files do not show in `ps`)."""
@@ -22,6 +25,14 @@ def read_setting(name: str, default: str | None = None) -> str:
     value = os.environ.get(name, default)
     if value is None:
         raise ImproperlyConfigured(f"Set {name}, or {name}_FILE to the path of a file that holds it.")
+    return value
+
+
+def read_key(name: str) -> str:
+    """The value of NAME (or of NAME_FILE), empty when unset: a secret that is long enough to derive keys from."""
+    value = read_setting(name, "")
+    if value and len(value) < MIN_KEY_LENGTH:
+        raise ImproperlyConfigured(f"{name} must have {MIN_KEY_LENGTH} characters or more, drawn at random.")
     return value
 
 

@@ -12,7 +12,8 @@ import time
 
 import pytest
 
-from backup_platform.notifications import channels, safe_addresses, safe_http, webhook
+from backup_platform import safe_addresses
+from backup_platform.notifications import channels, safe_http, webhook
 from backup_platform.notifications.delivery import deliver_due
 from backup_platform.notifications.models import Channel, Delivery
 from backup_platform.notifications.secret_box import open_sealed

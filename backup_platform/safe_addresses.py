@@ -1,4 +1,4 @@
-"""Which addresses a message may be sent to. A webhook's address comes from a tenant: it must not lead into the house.
+"""Which addresses may be dialled for a tenant. A webhook's or a bucket's address must not lead into the house.
 
 Refused is everything that is not a public unicast address: loopback, private, link-local, shared (100.64/10),
 unspecified, multicast, reserved, addresses that carry another address inside (mapped, 6to4, Teredo, NAT64), and the
@@ -28,8 +28,11 @@ CARRIERS = tuple(
 """IPv6 networks whose addresses lead to an IPv4 address that this list cannot see."""
 
 
+WEBHOOK_ADVICE = "ask the operator to allow that network (STRONGROOM_WEBHOOK_NETWORKS)"
+
+
 class AddressRefused(ValueError):
-    """A host that messages may not be sent to; the text says why, and names no address of the inside."""
+    """A host that may not be dialled; the text says why, and names no address of the inside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +49,11 @@ def networks(texts: Iterable[str]) -> list[Network]:
     return [ipaddress.ip_network(text, strict=False) for text in texts]
 
 
-def check_address(address: Address, allowed: Iterable[Network]) -> bool:
-    """Whether the address is inside an allowed network (True) or public (False). Raises AddressRefused otherwise."""
+def check_address(address: Address, allowed: Iterable[Network], advice: str = WEBHOOK_ADVICE) -> bool:
+    """Whether the address is inside an allowed network (True) or public (False). Raises AddressRefused otherwise.
+
+    `advice` ends the sentence "Use a public address, or …".
+    """
     address = _plain(address)
     if address in METADATA:
         raise AddressRefused("It leads to a cloud's service for its own machines, which is never allowed.")
@@ -55,8 +61,8 @@ def check_address(address: Address, allowed: Iterable[Network]) -> bool:
         return True
     if not is_public(address):
         raise AddressRefused(
-            "It leads to an address inside the house (private, loopback or reserved). Use a public address, or ask the"
-            " operator to allow that network (STRONGROOM_WEBHOOK_NETWORKS)."
+            "It leads to an address inside the house (private, loopback or reserved)."
+            f" Use a public address, or {advice}."
         )
     return False
 
@@ -69,7 +75,7 @@ def is_public(address: Address) -> bool:
     return address.is_global and not special
 
 
-def resolve(host: str, port: int, allowed: Iterable[Network]) -> Resolved:
+def resolve(host: str, port: int, allowed: Iterable[Network], advice: str = WEBHOOK_ADVICE) -> Resolved:
     """Look a host up once, and check every address that it has; one bad one spoils it. Raises AddressRefused.
 
     Whoever connects uses the answer and never the name again: a second look-up could say something else.
@@ -82,7 +88,7 @@ def resolve(host: str, port: int, allowed: Iterable[Network]) -> Resolved:
     addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
     if not addresses:
         raise AddressRefused("Its host name has no address.")
-    inside = [check_address(address, allowed) for address in addresses]
+    inside = [check_address(address, allowed, advice) for address in addresses]
     return Resolved(host, _plain(addresses[0]), inside[0])
 
 
