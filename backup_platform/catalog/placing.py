@@ -7,24 +7,21 @@ under the pack's lease, then the spool's name goes. A reader finds the file in i
 from __future__ import annotations
 
 import os
-import secrets
 from contextlib import suppress
-from datetime import timedelta
 from io import UnsupportedOperation
 from pathlib import Path
 from typing import BinaryIO
 
 from blake3 import blake3
-from django.db.models import Q
-from django.utils import timezone
+from django.db.models import QuerySet
 
 from backup_platform.catalog import stores
 from backup_platform.catalog.errors import RecordUnavailable
+from backup_platform.catalog.leases import held, pack_lease
 from backup_platform.catalog.models import Pack, PackPlace, PackState
 from backup_platform.catalog.pack_check import drop_cached_pages
 from backup_platform.storage.base import AlreadyThere, Store, StoreUnavailable
 
-LEASE = timedelta(minutes=10)
 PLACED = (PackState.VERIFIED, PackState.DAMAGED)
 
 
@@ -34,41 +31,33 @@ def place_pack(pack_id: int) -> bool:
     Repeatable wherever it broke off. Raises RecordUnavailable while somebody else holds the pack's lease, and
     StoreError when the target is away or full: the pack then stays where it is.
     """
-    pack = _lease(pack_id)
-    if pack is None:
+    if not _waiting(pack_id).exists():
         return False
-    try:
-        source = stores.spool_path(pack.path)
-        key = stores.pack_key(pack.tenant_id, pack.vault_id, pack.uid)
-        if not source.parent.is_dir():
-            raise RecordUnavailable("The spool that the pack is in is away.")
-        if not source.exists():
-            return False  # gone: verify and scrub speak of it
-        target = stores.local_target()
-        with suppress(AlreadyThere):
-            target.adopt(key, source)
-        if not _is_second_name(target, key, source):
-            _check_copy(target, key, pack, source)
-        mine = Pack.objects.filter(pk=pack.pk, lease_owner=pack.lease_owner, place=PackPlace.SPOOL)
-        switched = mine.update(place=PackPlace.TARGET, path=key)
-        if switched:
-            with suppress(FileNotFoundError):
-                source.unlink()
-        return bool(switched)
-    finally:
-        Pack.objects.filter(pk=pack.pk, lease_owner=pack.lease_owner).update(lease_owner="", lease_until=None)
+    with pack_lease(pack_id) as pack:
+        return _place(pack) if _waiting(pack_id).exists() else False
 
 
-def _lease(pack_id: int) -> Pack | None:
-    now = timezone.now()
-    owner = secrets.token_hex(8)
-    waiting = Pack.objects.filter(pk=pack_id, place=PackPlace.SPOOL, state__in=PLACED, deduplicated_at__isnull=False)
-    free = waiting.filter(Q(lease_until__isnull=True) | Q(lease_until__lt=now))
-    if free.update(lease_owner=owner, lease_until=now + LEASE):
-        return Pack.objects.get(pk=pack_id)
-    if waiting.exists():
-        raise RecordUnavailable("Somebody else is moving this pack.")
-    return None
+def _waiting(pack_id: int) -> QuerySet[Pack]:
+    return Pack.objects.filter(pk=pack_id, place=PackPlace.SPOOL, state__in=PLACED, deduplicated_at__isnull=False)
+
+
+def _place(pack: Pack) -> bool:
+    source = stores.spool_path(pack.path)
+    key = stores.pack_key(pack.tenant_id, pack.vault_id, pack.uid)
+    if not source.parent.is_dir():
+        raise RecordUnavailable("The spool that the pack is in is away.")
+    if not source.exists():
+        return False  # gone: verify and scrub speak of it
+    target = stores.local_target()
+    with suppress(AlreadyThere):
+        target.adopt(key, source)
+    if not _is_second_name(target, key, source):
+        _check_copy(target, key, pack, source)
+    switched = held(pack).filter(place=PackPlace.SPOOL).update(place=PackPlace.TARGET, path=key)
+    if switched:
+        with suppress(FileNotFoundError):
+            source.unlink()
+    return bool(switched)
 
 
 def _is_second_name(target: Store, key: str, source: Path) -> bool:

@@ -377,7 +377,7 @@ ROWS = (
         "placing-compares",
         "law 2",
         "What an earlier attempt left in the target is compared before it is relied on.",
-        Edit("backup_platform.catalog.placing:place_pack", "_check_copy(target, key, pack, source)", "pass"),
+        Edit("backup_platform.catalog.placing:_place", "_check_copy(target, key, pack, source)", "pass"),
         "tests/catalog/test_placing.py::test_other_bytes_under_the_packs_key_keep_it_in_the_spool",
     ),
     defence(
