@@ -28,6 +28,8 @@ class ObjectType(IntEnum):
     LIFECYCLE_RECORD = 9
     ENROLLMENT_BLOB = 10
     MANIFEST_SEGMENT = 11
+    REFERENCE_LIST = 12
+    PLATFORM_BACKUP = 13
 
     @property
     def title(self) -> str:
@@ -47,6 +49,8 @@ ALGORITHMS: dict[ObjectType, frozenset[int]] = {
     ObjectType.LIFECYCLE_RECORD: frozenset({1}),
     ObjectType.ENROLLMENT_BLOB: frozenset({1}),  # AES-256-GCM
     ObjectType.MANIFEST_SEGMENT: frozenset({1}),
+    ObjectType.REFERENCE_LIST: frozenset({1}),  # BLAKE3 digests
+    ObjectType.PLATFORM_BACKUP: frozenset({1}),  # RSA-OAEP as above, AES-256-GCM in pieces
 }
 """The algorithm numbers that this version reads, by type."""
 

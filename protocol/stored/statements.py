@@ -6,6 +6,7 @@ signature length u16 ‖ signature``. Signed are a context string and everything
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from blake3 import blake3
@@ -94,3 +95,15 @@ def decode_statement(data: bytes) -> Statement:
 def blocks_hash(block_ids: bytes) -> bytes:
     """Return the digest of a list of reference blocks, joined in manifest order (n × 32 bytes)."""
     return blake3(block_ids).digest()
+
+
+def choose_statement(same_number: Sequence[Statement], following: Statement | None) -> Statement:
+    """Return the statement that counts among several of one number of a machine.
+
+    A commit that was refused late leaves its statement in the store, and the agent makes another of the same number.
+    The one that the following statement names as its previous is right; without one, the later by the machine's clock.
+    """
+    for statement in same_number:
+        if following is not None and following.previous == statement.digest:
+            return statement
+    return max(same_number, key=lambda statement: (statement.time, statement.digest))
