@@ -39,6 +39,7 @@ def command(
     recursive: bool,
     kit: Path | None,
     machine: str,
+    from_target: str,
     as_json: bool,
     quiet: bool,
     retry_for: float,
@@ -49,7 +50,7 @@ def command(
     """
     output = Output(as_json=as_json, quiet=quiet)
     name, path = split_target(snapshot)
-    scope = Scope(kit, machine)
+    scope = Scope(kit, machine, from_target)
     refuse_write_only(scope)
     met, shown = False, 0
     with reading(scope, output, retry_for) as (reader, _):

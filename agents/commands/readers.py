@@ -1,4 +1,4 @@
-"""What `snapshots`, `ls` and `restore` share: whose snapshots to read, with which keys, and over which link."""
+"""What `snapshots`, `ls` and `restore` share: whose snapshots to read, with which keys, and from where."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from agents.errors import AuthenticationFault, Forbidden, UsageFault
 from agents.transport.retrying import DEFAULT_RETRY_FOR
 
 if TYPE_CHECKING:
-    from agents.engine.reading import SnapshotReader, Trust
+    from agents.engine.reading import SnapshotReader, Source, Trust
     from agents.keys.kit import Kit
     from agents.state import AgentHome
-    from agents.transport.reading_link import ReadingLink
 
 Decorated = Callable[..., Any]
 
 
 @dataclass(frozen=True)
 class Scope:
-    """Whose snapshots: this machine's own, or with the kit those of `machine`."""
+    """Whose snapshots: this machine's own, or with the kit those of `machine`; from a gateway, or from a store."""
 
     kit: Path | None
     machine: str
+    from_target: str = ""
 
 
 def scope_options(function: Decorated) -> Decorated:
-    """Add --kit, --machine, --retry-for and --json."""
+    """Add --kit, --machine, --from-target, --retry-for and --json."""
     for option in (
         click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line."),
         click.option("--quiet", "-q", is_flag=True, help="No progress and no notes."),
@@ -43,6 +43,12 @@ def scope_options(function: Decorated) -> Decorated:
             show_default=True,
             help="Seconds to keep trying when the gateway is away.",
         ),
+        click.option(
+            "--from-target",
+            default="",
+            metavar="STORE",
+            help="Read a store's files (a directory, or s3://BUCKET/PREFIX) without any server.",
+        ),
         click.option("--machine", default="", help="Read this machine's snapshots; needs --kit."),
         click.option("--kit", type=click.Path(path_type=Path, file_okay=False), help="The vault's recovery kit."),
     ):
@@ -51,14 +57,20 @@ def scope_options(function: Decorated) -> Decorated:
 
 
 @contextmanager
-def reading(scope: Scope, output: Output, retry_for: float) -> Iterator[tuple[SnapshotReader, ReadingLink]]:
-    """Connect and yield a reader. Raises AgentError."""
+def reading(scope: Scope, output: Output, retry_for: float) -> Iterator[tuple[SnapshotReader, Source]]:
+    """Connect, or open the store, and yield a reader. Raises AgentError."""
     from agents.engine.reading import SnapshotReader
     from agents.state import AgentHome
     from agents.transport.reading_link import ReadingLink
 
     if scope.machine and scope.kit is None:
         raise UsageFault("Another machine's snapshots need the vault's kit.", "Add --kit DIR.")
+    if scope.from_target:
+        from agents.commands.store_readers import reading_store
+
+        with reading_store(scope, output) as found:
+            yield found
+        return
     home = AgentHome()
     home.machine()
     kit = _open_kit(scope.kit, home)

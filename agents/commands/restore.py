@@ -34,6 +34,7 @@ def command(
     job_file: Path | None,
     kit: Path | None,
     machine: str,
+    from_target: str,
     as_json: bool,
     quiet: bool,
     retry_for: float,
@@ -42,6 +43,8 @@ def command(
 
     SNAPSHOT is `latest`, an id, or the beginning of one. The target has to be fresh or empty unless --overwrite is
     given. A file that is damaged is named and left out, everything else is restored, and the exit code is 20.
+
+    With --from-target and --kit no server is needed: the store's files and the recovery kit are enough.
     """
     from agents.engine.placing import PlacingOptions
     from agents.engine.restoring import Restorer, Target
@@ -49,7 +52,7 @@ def command(
 
     output = Output(as_json=as_json, quiet=quiet)
     name, path = split_target(snapshot)
-    scope = Scope(kit, machine)
+    scope = Scope(kit, machine, from_target)
     refuse_write_only(scope)
     options = PlacingOptions(overwrite=overwrite, keep_setuid=keep_setuid, numeric_owner=numeric_owner)
     began = time.monotonic()
