@@ -29,6 +29,7 @@ VERBS = {
     "daemon": ("agents.commands.daemon", "Wait for jobs of the platform and do them."),
     "discover": ("agents.commands.discover", "List the gateways of the local network."),
     "doctor": ("agents.commands.doctor", "Check this machine's setup and say what to do."),
+    "drill": ("agents.commands.drill", "Restore a sample of a snapshot for trial, and throw it away."),
     "enroll": ("agents.commands.enroll", "Make this machine a member of a vault."),
     "ls": ("agents.commands.ls", "List what a snapshot holds."),
     "restore": ("agents.commands.restore", "Restore a snapshot, or a part of it."),

@@ -33,6 +33,7 @@ TICKS = {
     "strongroom.canary": (10, "control"),
     "strongroom.schedule": (15, "control"),
     "strongroom.replan": (60, "control"),
+    "strongroom.drills": (900, "control"),
     "strongroom.deliver": (10, "notify"),
     "strongroom.daily": (24 * 3600, "control"),
 }

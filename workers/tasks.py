@@ -46,6 +46,13 @@ def replan() -> None:
     run_alone("replan", repair)
 
 
+@app.task(name="strongroom.drills")
+def drills() -> None:
+    from backup_platform.jobs.due_drills import plan_drills
+
+    run_alone("drills", plan_drills)
+
+
 @app.task(name="strongroom.deliver")
 def deliver() -> None:
     from backup_platform.notifications.delivery import deliver_due

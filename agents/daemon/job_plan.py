@@ -22,6 +22,8 @@ RETRY_FOR = 900.0
 MOST_PATHS = 10_000
 MOST_ATTEMPTS = 100
 RESTORES = "restores"
+MOST_SAMPLED = {"files": 1_000, "mib": 10_240}
+"""A drill of a job tries no more, whatever the platform asks: it shares the machine with its users."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,18 @@ def plan_restore(spec: Mapping[str, Any], job: bytes, home: Path, loaded: Loaded
         again = ["--overwrite"] if index else []
         commands.append(["restore", *options, *again, f"--target={target}", "--", f"{snapshot}:{path}"])
     return Plan(commands, target)
+
+
+def plan_drill(spec: Mapping[str, Any], job_file: Path) -> Plan:
+    """The command of a drill job. It writes into the agent's own scratch directory only. Raises Refused."""
+    snapshot = _text(spec, "snapshot").replace("-", "")
+    if not SNAPSHOT.match(snapshot):
+        raise Refused("The job names no snapshot.", "Ask for the drill again.")
+    options = ["--json", "--quiet", "--retry-for", f"{RETRY_FOR:.0f}", "--job-file", str(job_file)]
+    for name, most in MOST_SAMPLED.items():
+        if isinstance(value := spec.get(name), int) and not isinstance(value, bool):
+            options.append(f"--{name}={min(max(value, 1), most)}")
+    return Plan([["drill", *options, "--", snapshot]])
 
 
 def restore_target(into: str, job: bytes, home: Path, loaded: Loaded) -> Path:

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from agents.daemon.children import SHUTDOWN
 from agents.daemon.configuration_file import ConfigurationFile, Loaded
+from agents.daemon.drill_words import of_drill
 from agents.daemon.job_file import JobFile, read_job_file
 from agents.daemon.job_output import CommandComplaints, CommandOutput, JobLog
-from agents.daemon.job_plan import Plan, make_target, plan_backup, plan_restore
+from agents.daemon.job_plan import Plan, make_target, plan_backup, plan_drill, plan_restore
 from agents.daemon.job_records import JOB_FILE, PROCESS, JobRecord, Offered, Process, Result, start_of
 from agents.errors import AgentError, ExitCode, Refused
 
@@ -31,6 +32,7 @@ OUTCOMES = {ExitCode.DONE: "done", ExitCode.INCOMPLETE: "warnings", ExitCode.TEM
 COUNTED = (
     "files", "directories", "bytes", "errors", "bytes_read", "bytes_sent", "chunks_sent", "retries", "files_new",
     "files_changed", "files_unmodified", "symlinks", "skipped", "warnings", "damaged",
+    "in_part", "faults", "compared", "differ", "seconds",
 )  # fmt: skip
 """Numbers of a command's summary that a report carries."""
 
@@ -95,6 +97,8 @@ class JobProcess:
             return plan_backup(self._offered.spec, self._job_file)
         if self._offered.kind == "restore":
             return plan_restore(self._offered.spec, self._record.job, self._home, self._own, self._job_file)
+        if self._offered.kind == "drill":
+            return plan_drill(self._offered.spec, self._job_file)
         raise Refused(f"This agent does not know jobs of the kind '{self._offered.kind}'.", "Update the agent.")
 
     def _commands(self, plan: Plan) -> Ended:
@@ -117,8 +121,10 @@ class JobProcess:
             code = cli.run(arguments)
         for reason, count in output.reasons.most_common():
             self._log.say("warning", f"{count:,} × {reason}" if reason else f"{count:,} complaints")
-        message = complaints.message or self._of_warnings(code, output)
-        return Ended(code, message, complaints.advice, output.summary)
+        message, advice = complaints.message, complaints.advice
+        if not message and self._offered.kind == "drill":
+            message, advice = of_drill(output.summary)
+        return Ended(code, message or self._of_warnings(code, output), advice, output.summary)
 
     def _of_warnings(self, code: int, output: CommandOutput) -> str:
         errors = sum(output.reasons.values())

@@ -1,4 +1,4 @@
-"""The jobs of one daemon: one backup and one restore at a time, and what is still to be reported of earlier ones."""
+"""The jobs of one daemon: one of a kind at a time, and what is still to be reported of earlier ones."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from agents import scratch
 from agents.daemon import conditions
 from agents.daemon.children import Child, start
 from agents.daemon.configuration_file import Loaded
 from agents.daemon.job_file import JobFile
 from agents.daemon.job_records import JobRecords, Result
-from agents.errors import HomeBusy
+from agents.errors import AgentError, HomeBusy
 from protocol.wire import messages
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Work:
             if offered is not None:
                 child = Child(record, offered)
                 (self.ended if record.result() else self.running)[child.job] = child
+        self._tidy()
 
     # --- offers ----------------------------------------------------------------------------------
 
@@ -70,15 +72,19 @@ class Work:
             return f"Another {offer.kind} is running on this machine.", BUSY
         if len(self.running) + len(self.ended) >= MOST_UNREPORTED:
             return "Too many earlier jobs of this machine are not reported yet.", BUSY
-        if offer.kind != "backup":
+        if offer.kind not in ("backup", "drill"):
             return "", 0.0
-        try:
-            with self._home.locked():
-                pass
-        except HomeBusy:
+        if offer.kind == "backup" and self._is_backing_up_by_hand():
             return "A backup that somebody started by hand is running on this machine.", BUSY
         hindrance = conditions.hindrance(configuration.limits, _settings(_spec(offer)))
         return hindrance, conditions.LATER if hindrance else 0.0
+
+    def _is_backing_up_by_hand(self) -> bool:
+        try:
+            with self._home.locked():
+                return False
+        except HomeBusy:
+            return True
 
     def _start(self, offer: messages.Offer, zone: str, progress_seconds: float) -> None:
         spec = _spec(offer)
@@ -111,10 +117,19 @@ class Work:
                 child.record.remove()
                 continue
             self.ended[child.job] = child
+            if child.kind == "drill":
+                self._tidy()
             self._remember(child)
             result = child.record.result()
             log.info("job %s ended: %s %s", child.job.hex()[:8], result and result.outcome, result and result.message)
         return bool(done)
+
+    def _tidy(self) -> None:
+        """A drill that was killed could not clean up after itself."""
+        try:
+            scratch.sweep(self._home)
+        except AgentError as fault:
+            log.warning("%s", fault)
 
     def cancel(self, job: bytes) -> None:
         """End a job soon; it is reported as it ended."""

@@ -255,12 +255,16 @@ class OpenedSnapshot:
         """Ask for sealed chunks of one of this snapshot's reference blocks."""
         return self._source.fetch(self.listed.item.id, block, ids)
 
+    def segment(self, ref: SegmentRef) -> SegmentRead:
+        """Ask for one segment."""
+        return SegmentRead(ref, self.fetch(ref.block_id, [ref.chunk_id])[ref.chunk_id], self.opener)
+
     def segments(self, path: bytes = b"/") -> Iterator[SegmentRead]:
         """Yield the segments that hold `path` or what lies under it, one asked for ahead of the one in use."""
         waiting: SegmentRead | None = None
         for ref in self.body.segments:
             if may_hold(ref, path):
-                asked = SegmentRead(ref, self.fetch(ref.block_id, [ref.chunk_id])[ref.chunk_id], self.opener)
+                asked = self.segment(ref)
                 if waiting is not None:
                     yield waiting
                 waiting = asked

@@ -6,6 +6,7 @@ from backup_platform.jobs.agent_sweeping import SweptJobs, sweep_agent_jobs
 from backup_platform.jobs.asking import Wanted, request_backup, request_backups, request_restore
 from backup_platform.jobs.backups_of_jobs import begin_backup, note_snapshot
 from backup_platform.jobs.by_hand import finish_by_hand, progress_by_hand, start_by_hand
+from backup_platform.jobs.drills import drill_now, request_drill
 from backup_platform.jobs.errors import JobRefused
 from backup_platform.jobs.lines import add_lines
 from backup_platform.jobs.offering import OFFER_LEASE, Offer, next_offers
@@ -43,6 +44,7 @@ __all__ = [
     "cancel",
     "cancellations",
     "decline",
+    "drill_now",
     "finish_by_hand",
     "give_up_lost",
     "next_offers",
@@ -54,6 +56,7 @@ __all__ = [
     "report",
     "request_backup",
     "request_backups",
+    "request_drill",
     "request_restore",
     "resume",
     "resume_machine",

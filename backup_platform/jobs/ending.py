@@ -9,7 +9,8 @@ from uuid import UUID
 from django.utils import timezone
 
 from backup_platform.jobs import causes
-from backup_platform.jobs.models import Job, JobState
+from backup_platform.jobs.drills import note_proof
+from backup_platform.jobs.models import Job, JobKind, JobState
 from backup_platform.jobs.pauses import AUTHENTICATION_ATTEMPTS, pause_after
 from backup_platform.jobs.states import Step, take
 from backup_platform.jobs.telling import tell
@@ -44,7 +45,7 @@ def end_job(job: Job, ending: Ending) -> bool:
         "advice": ending.cause.advice,
         "counts": ending.counts,
     }
-    if ending.snapshot is not None:
+    if ending.snapshot is not None and job.kind == JobKind.BACKUP:  # of the others the platform chose it
         changes["snapshot"] = ending.snapshot
     if job.state == JobState.CANCELLING and ending.outcome in ("failed", "temporary"):
         return bool(take(Step.STOP, mine, **changes))
@@ -52,6 +53,8 @@ def end_job(job: Job, ending: Ending) -> bool:
         return bool(take(Step.TRY_AGAIN, mine, **changes, **_queued_again(job, ending)))
     if not take(STEPS.get(ending.outcome, Step.FAIL), mine, **changes):
         return False
+    if ending.outcome in ("done", "warnings"):
+        note_proof(job, ending.counts)
     tell([job.pk])
     return True
 

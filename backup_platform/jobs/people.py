@@ -12,6 +12,7 @@ from django.utils import timezone
 from backup_platform.audit.services import record as record_audit
 from backup_platform.fleet.models import Machine, MachineState
 from backup_platform.jobs.asking import request_backup, request_restore
+from backup_platform.jobs.drills import drill_now
 from backup_platform.jobs.errors import JobRefused
 from backup_platform.jobs.models import Job, JobKind, JobOrigin, JobState
 from backup_platform.jobs.running_on_machines import BY_HAND
@@ -69,6 +70,8 @@ def _again(job: Job, by: str) -> UUID | None:
         spec = job.spec
         snapshot = UUID(spec["snapshot"])
         return request_restore(job.machine, snapshot, paths=spec["paths"], into=spec["into"], asked_by=by)
+    if job.kind == JobKind.DRILL:
+        return drill_now(job.machine, by)
     return _same_backup(job, by)
 
 

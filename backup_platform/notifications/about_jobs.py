@@ -20,7 +20,7 @@ def job_ended(job: Job) -> None:
     """Raise or resolve what this job's end says. Reads the job as given; the row must be in its final state.
 
     A failed, missed or half-done run stays an alert until the same work (the policy on the machine; a restore or a
-    backup by hand on its own) has ended well. A cancelled job says nothing: somebody wanted it.
+    backup by hand on its own, a machine's drills together) has ended well. A cancelled one says nothing: it was wanted.
     """
     if job.tenant_id is None or job.machine_id is None:
         return
@@ -33,7 +33,8 @@ def job_ended(job: Job) -> None:
 
 def key_of(kind: str, job: Job) -> str:
     """The dedupe key of such an alert."""
-    work = job.policy_id or ("by-hand" if job.kind == JobKind.BACKUP else job.pk)
+    alone = {JobKind.BACKUP: "by-hand", JobKind.DRILL: "any"}
+    work = job.policy_id or alone.get(JobKind(job.kind), job.pk)
     return f"{kind}:{job.kind}:{work}:{job.machine_id}"
 
 
@@ -57,11 +58,15 @@ def _text(job: Job, kind: AlertKind) -> str:
     said = {
         AlertKind.FAILED: "failed",
         AlertKind.MISSED: f"was due at {job.due_at:%Y-%m-%d %H:%M} UTC and missed" if job.due_at else "was missed",
-        AlertKind.WARNINGS: "was done, but some sources could not be saved",
+        AlertKind.WARNINGS: HALF_DONE.get(JobKind(job.kind), "was done, but not all of it"),
     }[kind]
     return f"{what} of {job.machine.name} {said}." + (f" {job.last_error}" if job.last_error else "")
 
 
+HALF_DONE = {
+    JobKind.BACKUP: "was done, but some sources could not be saved",
+    JobKind.DRILL: "was done, and found something",
+}
 ADVICE = {
     AlertKind.FAILED: "Open the job: its log says what happened. Retry it when the cause is gone.",
     AlertKind.MISSED: "The machine was away or busy all the time. Is the window long enough, and the machine on then?",

@@ -7,7 +7,7 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import action
 from unfold.enums import ActionVariant
 
-from backup_platform.console.asking import AskingAdmin, Question
+from backup_platform.console.asking import Question
 from backup_platform.console.model_admin import TENANT_FILTER, VAULT_FILTER, TenantModelAdmin
 from backup_platform.console.site import asking
 from backup_platform.fleet.approval import (
@@ -22,6 +22,7 @@ from backup_platform.fleet.models import Machine, MachineState
 from backup_platform.fleet.places_admin import MachinePlaces
 from backup_platform.fleet.presence import with_presence
 from backup_platform.fleet.queries import with_last_snapshot
+from backup_platform.jobs.admin.drill_acts import MachineDrills
 from backup_platform.jobs.agent_jobs import pause_machine, resume_machine
 from backup_platform.tenants.access import can
 
@@ -31,7 +32,7 @@ SNAPSHOTS_STAY = "Its snapshots stay, and can be restored with the vault's kit."
 
 
 @admin.register(Machine)
-class MachineAdmin(MachineColumns, MachinePlaces, AskingAdmin, TenantModelAdmin):
+class MachineAdmin(MachineColumns, MachinePlaces, MachineDrills, TenantModelAdmin):
     """Machines, with who is online, their groups and their newest snapshot."""
 
     allowed = frozenset({"view", "change"})
@@ -39,11 +40,11 @@ class MachineAdmin(MachineColumns, MachinePlaces, AskingAdmin, TenantModelAdmin)
     list_filter = ["state", ("groups", AutocompleteSelectFilter), "write_only", VAULT_FILTER, TENANT_FILTER]
     search_fields = ["name", "tags"]
     list_select_related = ["tenant", "vault"]
-    actions_detail = [*MachinePlaces.actions_detail_of_places, "approve", "refuse", "pause", "go_on", "revoke",
-                      "decommission"]  # fmt: skip
+    actions_detail = [*MachinePlaces.actions_detail_of_places, "approve", "refuse", "pause", "go_on", "drill",
+                      "revoke", "decommission"]  # fmt: skip
     fieldsets = [
         (None, {"fields": ["name", "presence_text", "tenant", "vault", "groups_shown", "tags_shown", "rights",
-                           "last_snapshot", "last_state", "paused_shown"]}),
+                           "last_snapshot", "last_state", "proven_shown", "paused_shown"]}),
         ("What it says of itself", {"fields": ["facts_shown", "zone", "clock_shown", "retries_shown"]}),
         ("Times", {"fields": ["enrolled_shown", "seen_shown", "connected_shown", "certificate_shown",
                               "revoked_shown"]}),
