@@ -3,6 +3,7 @@
 The order is law 1: the objects go to the store (each fsynced), then one transaction under the vault's shared lock
 checks every needed id and writes the snapshot's row, then the caller acknowledges. A crash before the row leaves
 objects that the repeated commit finds in place; a crash after it, a commit whose repetition gets the same answer.
+A row of `Publication` says from before the first object until the snapshot's row which objects those are.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from django.utils import timezone
 
 from backup_platform.catalog.chunk_index import vault_lock
 from backup_platform.catalog.errors import Fenced, InvalidCommit
-from backup_platform.catalog.models import Session, SessionState, Snapshot, SnapshotState
+from backup_platform.catalog.models import Publication, Session, SessionState, Snapshot, SnapshotState
 from backup_platform.catalog.needs import block_ids, find_lacking
 from backup_platform.catalog.proposals import Proposal, check_proposal, known_counts
 from backup_platform.catalog.publication import publish
@@ -70,6 +71,7 @@ def commit_snapshot(
     lacking = find_lacking(vault.number, _new_blocks(machine, proposal), revive=False)
     if lacking:
         return MissingIds(lacking)
+    _announce(machine, vault, proposal, session_id)
     published = publish(machine, vault, proposal)
     with vault_lock(vault.number, shared=True):
         return _decide(machine, vault, proposal, session_id, fence, statistics, published.recipients, published.at)
@@ -114,8 +116,17 @@ def _decide(
         statistics=known_counts(statistics),
     )
     Session.objects.filter(pk=session.pk).update(state=SessionState.COMMITTED, ended_at=timezone.now())
+    Publication.objects.filter(pk=snapshot.pk).delete()
     ask_to_complete(snapshot)
     return Committed(snapshot.pk, SnapshotState.RECEIVED, received_at)
+
+
+def _announce(machine: Machine, vault: Vault, proposal: Proposal, session_id: UUID) -> None:
+    """Write down what is about to be put into the store. Waits for whoever takes the same objects back just now."""
+    whose = {"tenant_id": machine.tenant_id, "vault": vault, "machine": machine, "session_id": session_id}
+    Publication.objects.update_or_create(
+        pk=proposal.snapshot_id, defaults={**whose, "sequence": proposal.statement.sequence}
+    )
 
 
 def _answer_of_repetition(machine: Machine, proposal: Proposal) -> Committed | None:

@@ -2,7 +2,10 @@
 
 Only live rows of the index count, and a row gets there only from a pack that was re-read. The state is written under
 the vault's lock and only if no damage was found in the vault since the look began (its generation), so a snapshot
-cannot be called good behind the back of whoever finds it broken.
+cannot be called good behind the back of whoever finds it broken. Condemned rows that it needs are revived there.
+
+With its bitmap a snapshot stands for its needs itself (law 3), and its session ends. A damaged one gets a bitmap too,
+where all that it needs has a number; one whose needs are not known has none, and holds back reclaim.
 """
 
 from __future__ import annotations
@@ -19,8 +22,8 @@ from pyroaring import BitMap64
 from backup_platform.catalog import stores
 from backup_platform.catalog.chunk_index import ChunkState, batches, binary_cursor, vault_lock
 from backup_platform.catalog.errors import InvalidCommit
-from backup_platform.catalog.models import Pack, Snapshot, SnapshotState
-from backup_platform.catalog.needs import block_ids, read_blocks
+from backup_platform.catalog.models import Pack, Session, SessionState, Snapshot, SnapshotState
+from backup_platform.catalog.needs import block_ids, read_blocks, revive_numbers
 from backup_platform.catalog.present import MAX_QUESTION, missing_ids
 from backup_platform.storage.base import NotFound
 from backup_platform.vaults.models import Vault
@@ -41,10 +44,22 @@ class Outcome(StrEnum):
 
 @dataclass(slots=True)
 class _Needs:
+    """`numbers` of everything that has one, whatever its state; `unknown`: something that is needed has none."""
+
     numbers: BitMap64 = field(default_factory=BitMap64)
+    condemned: BitMap64 = field(default_factory=BitMap64)
     stored_bytes: int = 0
     waiting: bool = False
+    unknown: bool = False
     fault: str = ""
+
+    def as_columns(self) -> dict[str, object]:
+        """What of it the snapshot's row keeps; nothing while it is not all known."""
+        if self.unknown:
+            return {}
+        self.numbers.run_optimize()
+        bitmap = self.numbers.serialize()
+        return {"bitmap": bitmap, "cardinality": len(self.numbers), "stored_bytes": self.stored_bytes}
 
 
 def complete_snapshot(snapshot_id: UUID, heartbeat: Callable[[], object] = bool) -> Outcome:
@@ -87,16 +102,18 @@ def _look_up(snapshot: Snapshot, heartbeat: Callable[[], object]) -> _Needs:
     vault_number = snapshot.vault.number
     blocks = list(dict.fromkeys(block_ids(snapshot)))
     _add(needs, vault_number, blocks)
-    if needs.waiting or needs.fault:
+    if needs.waiting and not needs.fault:
         return needs
     try:
         for block, ids in read_blocks(vault_number, blocks):
             if ids is None:
-                needs.fault = f"Its reference block {block.hex()[:16]}… cannot be read."
+                needs.unknown = True
+                needs.fault = needs.fault or f"Its reference block {block.hex()[:16]}… cannot be read."
                 return needs
             heartbeat()
             _add(needs, vault_number, ids)
     except InvalidCommit as fault:
+        needs.unknown = True
         needs.fault = str(fault)
     return needs
 
@@ -105,23 +122,25 @@ def _add(needs: _Needs, vault_number: int, ids: Sequence[bytes]) -> None:
     """Add these ids' numbers and sizes; what the index lacks waits as an arrival, or is damage."""
     for batch in batches(ids, MAX_QUESTION):
         rows = _rows(vault_number, batch)
-        absent = [record_id for record_id in batch if record_id not in rows]
-        for number, length in rows.values():
+        for number, length, state in rows.values():
             if number not in needs.numbers:
                 needs.numbers.add(number)
                 needs.stored_bytes += length
+            if state == ChunkState.CONDEMNED:
+                needs.condemned.add(number)
+        absent = [i for i in batch if i not in rows or rows[i][2] == ChunkState.DAMAGED]
         if absent:
-            lost = missing_ids(vault_number, absent)
             needs.waiting = True
+            needs.unknown = needs.unknown or any(record_id not in rows for record_id in absent)
+            lost = missing_ids(vault_number, absent)
             if lost:
-                needs.fault = f"{len(lost)} of the records that it needs are damaged or lost."
-                return
+                needs.fault = needs.fault or f"{len(lost)} of the records that it needs are damaged or lost."
 
 
-def _rows(vault_number: int, ids: Sequence[bytes]) -> dict[bytes, tuple[int, int]]:
+def _rows(vault_number: int, ids: Sequence[bytes]) -> dict[bytes, tuple[int, int, int]]:
     with binary_cursor() as cursor:
         cursor.execute(LOOK_SQL, [vault_number, list(ids)], binary=True)
-        return {row[0]: (row[1], row[2]) for row in cursor if row[3] == ChunkState.LIVE}
+        return {row[0]: (row[1], row[2], row[3]) for row in cursor}
 
 
 def _settle(snapshot: Snapshot, needs: _Needs) -> Outcome:
@@ -129,16 +148,21 @@ def _settle(snapshot: Snapshot, needs: _Needs) -> Outcome:
         if Vault.objects.get(pk=snapshot.vault_id).generation != snapshot.vault.generation:
             return Outcome.WAITING
         same = Snapshot.objects.filter(pk=snapshot.pk, state=snapshot.state)
+        columns = needs.as_columns()
         if needs.fault:
-            same.update(state=SnapshotState.DAMAGED, fault=needs.fault[:500])
-            return Outcome.DAMAGED
-        needs.numbers.run_optimize()
-        good = same.update(
-            state=SnapshotState.VERIFIED,
-            fault="",
-            verified_at=timezone.now(),
-            bitmap=needs.numbers.serialize(),
-            cardinality=len(needs.numbers),
-            stored_bytes=needs.stored_bytes,
-        )
-        return Outcome.VERIFIED if good else Outcome.NOTHING
+            settled = same.update(state=SnapshotState.DAMAGED, fault=needs.fault[:500], **columns)
+        else:
+            now = timezone.now()
+            settled = same.update(state=SnapshotState.VERIFIED, fault="", verified_at=now, **columns)
+        if not settled:
+            return Outcome.NOTHING
+        if columns:
+            revive_numbers(snapshot.vault.number, needs.condemned)
+            _end_session(snapshot)
+        return Outcome.DAMAGED if needs.fault else Outcome.VERIFIED
+
+
+def _end_session(snapshot: Snapshot) -> None:
+    """Its bitmap is stored in this transaction: from now on the snapshot itself holds what it needs."""
+    committed = Session.objects.filter(pk=snapshot.session_id, state=SessionState.COMMITTED)
+    committed.update(state=SessionState.ENDED)

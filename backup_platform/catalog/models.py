@@ -16,12 +16,16 @@ from backup_platform.vaults.models import Vault
 
 
 class SessionState(models.TextChoices):
-    """Where a session stands. For law 3 it is open until *ended* or *abandoned*."""
+    """Where a session stands. For law 3 it is open until *ended* (its snapshot's bitmap is stored) or *abandoned*."""
 
     OPEN = "open", "Open"
     COMMITTED = "committed", "Committed"
     ENDED = "ended", "Ended"
     ABANDONED = "abandoned", "Abandoned"
+
+
+LAW_3_OPEN = (SessionState.OPEN, SessionState.COMMITTED)
+"""While a session is in one of these, nothing that was condemned after its begin is removed."""
 
 
 class Session(models.Model):
@@ -111,6 +115,10 @@ class Pack(models.Model):
     unlink_at = models.DateTimeField(
         null=True, blank=True, help_text="Nothing names it any more: its files go after this."
     )
+    replaced_by = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="+",
+        help_text="The pack that compaction moved its records to.",
+    )  # fmt: skip
     lease_owner = models.CharField(max_length=64, blank=True, default="")
     lease_until = models.DateTimeField(null=True, blank=True)
 
@@ -171,6 +179,9 @@ class Snapshot(models.Model):
     expired_at = models.DateTimeField(null=True, blank=True)
     expired_because = models.CharField(max_length=300, blank=True, default="")
     state_before = models.CharField(max_length=16, blank=True, default="", help_text="What undelete gives it back.")
+    objects_gone_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the root of a reclaimed one was removed from every target."
+    )
     policy = models.ForeignKey(Policy, on_delete=models.SET_NULL, null=True, blank=True, related_name="snapshots")
     tags = ArrayField(models.CharField(max_length=100), default=list, blank=True)
     statistics = models.JSONField(default=dict)
@@ -192,6 +203,16 @@ class Snapshot(models.Model):
             models.Index(fields=["tenant", "-received_at"], name="snapshot_tenant_received"),
             models.Index(fields=["vault", "state"], name="snapshot_vault_state"),
             models.Index(fields=["machine", "-received_at"], name="snapshot_machine_received"),
+            models.Index(
+                fields=["machine", "policy", "-proven_at"],
+                condition=models.Q(proven_at__isnull=False),
+                name="snapshot_proven",
+            ),
+            models.Index(
+                fields=["vault"],
+                condition=models.Q(state="reclaimed", objects_gone_at__isnull=True),
+                name="snapshot_leaving",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -222,3 +243,4 @@ class Wanted(models.Model):
 
 
 from backup_platform.catalog.copy_models import Copy, CopyState, SnapshotCopy  # noqa: E402, F401 (they refer to these)
+from backup_platform.catalog.publication_models import Publication  # noqa: E402, F401

@@ -14,6 +14,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
+from backup_platform.catalog.chunk_index import vault_lock
 from backup_platform.catalog.errors import Busy, Fenced
 from backup_platform.catalog.models import Session, SessionState, Snapshot, SnapshotState, Wanted
 from backup_platform.fleet.models import Machine
@@ -58,9 +59,14 @@ def begin_session(machine: Machine, gateway: str, generation: int = 0) -> Begun:
     """Open a session for the machine, or take over its unfinished one whose lease has ended (fence + 1).
 
     `generation` is that of the agent's cache, for the log. Raises Busy while another connection's lease is live.
+
+    Under the vault's lock, shared: whoever condemns chunks under the exclusive one sees every session that may have
+    been told that they are there, and no clock has to say which came first.
     """
     vault = Vault.objects.get(pk=machine.vault_id)
-    session = _take_over(machine, gateway, vault) or _open(machine, gateway, vault)
+    with vault_lock(vault.number, shared=True):
+        vault.refresh_from_db(fields=["generation"])
+        session = _take_over(machine, gateway, vault) or _open(machine, gateway, vault)
     if generation not in (0, vault.generation):
         logger.info("The agent's cache is of an older catalogue generation.", extra={"machine": str(machine.pk)})
     head = find_head(machine)
