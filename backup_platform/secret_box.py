@@ -2,8 +2,8 @@
 
 Whoever copies the database alone has none of them. They open only with STRONGROOM_SECRETS_KEY where that is set (in the
 environment, or in the file that STRONGROOM_SECRETS_KEY_FILE names), else with DJANGO_SECRET_KEY (in an embedded
-instance `HOME/secrets/django-key`), or with a former one of either. The owner's id is part of what is authenticated, so a sealed
-value that is moved to another row does not open.
+instance `HOME/secrets/django-key`), or with a former one of either. The owner's id is part of what is authenticated, so
+a sealed value that is moved to another row does not open.
 """
 
 from __future__ import annotations

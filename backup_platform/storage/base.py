@@ -42,6 +42,10 @@ class NoSpace(StoreUnavailable):
     """The store is full."""
 
 
+class NotThawed(StoreUnavailable):
+    """The object is there, in a cold class: it must be asked for (`thaw`) and be waited for before it can be read."""
+
+
 class KeyRefused(StoreError, ValueError):
     """Not a key: it could leave the store's root or clash on some file system."""
 

@@ -27,7 +27,7 @@ def targets_of(tenant_id: UUID) -> list[Target]:
 
 
 def target_by_id(target_id: UUID) -> Target:
-    """A target by its id, in a tenant's scope also a shared one. Raises Target.DoesNotExist, for another tenant's too."""
+    """A target by its id, in a tenant's scope also a shared one. Target.DoesNotExist, for another tenant's too."""
     tenant_id = current_tenant_id() if has_scope() else None
     with without_tenant_scope("a shared target belongs to no tenant"):
         found = Target.objects.get(pk=target_id)
