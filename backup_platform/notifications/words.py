@@ -37,6 +37,11 @@ class AlertKind(models.TextChoices):
     WORK_FAILED = "work_failed", "Background work failed"
     DISK = "disk", "Disk nearly full"
     QUOTA = "quota", "Quota nearly used up"
+    UNPROVEN = "unproven", "No drill has succeeded"
+    TARGET = "target", "Target does not answer"
+    COPIES = "copies", "Copies are behind"
+    RECLAIM = "reclaim", "Reclaim has stopped"
+    EXPIRY = "expiry", "Expiry waits for a person"
     CHANNEL = "channel", "Channel does not deliver"
     OTHER = "other", "Other"
 
