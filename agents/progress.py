@@ -12,6 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from agents.commands.output import Output, named, size
+from agents.engine.paths import display
 
 if TYPE_CHECKING:
     from agents.engine.link import FileState
@@ -81,7 +82,7 @@ class Listener:
         raise NotImplementedError
 
     def state(self) -> dict[str, Any]:
-        """The same for programs: phase, bytes, files. Never a name."""
+        """The same for programs: phase, bytes, files. Never a name, unless the listener was told to."""
         raise NotImplementedError
 
     def _record(self, every: float) -> None:
@@ -131,9 +132,13 @@ class BackupListener(Listener):
         terminal: bool | None = None,
         every: float | None = None,
         expected: tuple[int, int] = (0, 0),
+        names: bool = False,
     ) -> None:
+        """`names`: say in `state` which file is being read. Without it nobody here ever hears of one."""
         super().__init__(output, terminal=terminal, every=every)
         self._expected = expected
+        self._at = b""
+        self.reading = self._is_at if names else None
         self._finishing = False
         self._found = self._found_bytes = self._done = self._fresh = self._sent = 0
 
@@ -151,6 +156,9 @@ class BackupListener(Listener):
         with self._lock:
             self._sent += size
 
+    def _is_at(self, path: bytes) -> None:
+        self._at = path
+
     def finishing(self) -> None:
         """Everything was read; what is left is with the server."""
         self._finishing = True
@@ -159,6 +167,7 @@ class BackupListener(Listener):
         files, whole = self._expected
         started = "saving" if self._found else "scanning"
         return {
+            **({"file": display(self._at)} if self._at and not self._finishing else {}),
             "phase": "finishing" if self._finishing else started,
             "bytes_done": self._found_bytes,
             "bytes_total": whole if whole >= self._found_bytes and whole else None,

@@ -150,7 +150,10 @@ def _back_up(
     link = GatewayLink(home, retry_for, output.note, throttle=throttle, job=job_id, policy=policy)
     if job:
         listening = BackupListener(
-            output, every=job.progress_seconds, expected=(job.expected_files, job.expected_bytes)
+            output,
+            every=job.progress_seconds,
+            expected=(job.expected_files, job.expected_bytes),
+            names=job.may_name_files,
         )
     else:
         listening = BackupListener(output)

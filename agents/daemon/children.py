@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Any
 
-from agents.daemon.job_file import JobFile
+from agents.daemon.job_file import JobFile, names_asked_for
 from agents.daemon.job_records import (
     JOB_FILE,
     PROCESS,
@@ -31,6 +31,8 @@ log = logging.getLogger("strongroom.daemon")
 
 GRACE = 30.0
 """Seconds between SIGINT and SIGKILL: a commit that is under way may still be answered."""
+LONGEST_NAME = 200
+"""Characters of a file's path that are told, its end; escaped they fit into a PROGRESS with everything else."""
 KILLED = "The process that did the job ended without a word: it was killed, or the machine ran out of memory."
 SHUTDOWN = "The agent was stopped while the job ran."
 CUT_OFF = "The machine or its agent went down while the job ran."
@@ -56,6 +58,12 @@ class Child:
     def kind(self) -> str:
         """backup, restore or what else was offered."""
         return self.offered.kind
+
+    @property
+    def names_asked_for(self) -> bool:
+        """Whether the policy of the job asks for the name of the file that is being read."""
+        settings = self.offered.spec.get("settings")
+        return isinstance(settings, dict) and names_asked_for(settings)
 
     def poll(self) -> bool:
         """Look after the process. Returns whether it has ended; then its result is on disk."""
@@ -145,7 +153,10 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{before}" if before else root}
 
 
-def progress_text(state: dict[str, Any]) -> str:
-    """The state as PROGRESS carries it."""
+def progress_text(state: dict[str, Any], *, names: bool) -> str:
+    """The state as PROGRESS carries it; the name of the file that is being read only with `names`."""
     known = ("phase", "bytes_done", "bytes_total", "files_done", "files_total", "rate", "remaining")
-    return json.dumps({name: state[name] for name in known if name in state}) if state else ""
+    said = {name: state[name] for name in known if name in state}
+    if names and isinstance(state.get("file"), str):
+        said["file"] = state["file"][-LONGEST_NAME:]
+    return json.dumps(said) if said else ""

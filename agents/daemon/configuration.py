@@ -85,6 +85,12 @@ class Restore(Section, frozen=True):
     folders: Annotated[dict[Name, AbsolutePath], Meta(max_length=MOST_NAMES)] = {}
 
 
+class Privacy(Section, frozen=True):
+    """What the platform may be told. `file_names`: the file that is being read, where a policy asks for it."""
+
+    file_names: bool = True
+
+
 class Configuration(Section, frozen=True):
     """The whole file."""
 
@@ -92,6 +98,7 @@ class Configuration(Section, frozen=True):
     limits: Limits = Limits()
     hooks: Annotated[dict[Name, Hook], Meta(max_length=MOST_NAMES)] = {}
     restore: Restore = Restore()
+    privacy: Privacy = Privacy()
 
 
 def parse(text: bytes, where: str) -> Configuration:

@@ -242,7 +242,8 @@ class Daemon:
         assert self._link is not None
         lines = child.new_lines(limits.MAX_LINES)
         said = [messages.LogLine(level=line.level, text=line.text) for line in lines]
-        self._link.progress(child.job, child.offered.lease, progress_text(child.state()), said)
+        names = child.names_asked_for and self._file.loaded.configuration.privacy.file_names
+        self._link.progress(child.job, child.offered.lease, progress_text(child.state(), names=names), said)
         if lines:
             child.told(len(lines))
 

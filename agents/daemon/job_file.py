@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,11 @@ from agents.errors import UsageFault
 
 MAX_FILE = 4 << 20
 CHUNKERS = {"default": "fastcdc-1m", "fine": "fastcdc-64k"}
+
+
+def names_asked_for(settings: Mapping[str, Any]) -> bool:
+    """Whether a policy's settings ask for names of files in progress. Only a plain true does."""
+    return settings.get("privacy.file_names_in_progress") is True
 
 
 class JobFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +29,11 @@ class JobFile(msgspec.Struct, frozen=True, kw_only=True):
     progress_seconds: float = 5.0
     expected_files: int = 0
     expected_bytes: int = 0
+
+    @property
+    def may_name_files(self) -> bool:
+        """Whether the policy asks for the name of the file that is being read. The daemon decides what leaves."""
+        return names_asked_for(self.settings)
 
     @property
     def job_id(self) -> bytes:

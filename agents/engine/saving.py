@@ -204,6 +204,8 @@ class Saver:
             )
             self._writer.add(entry, references, trusted_key(key, self._parts.started_ns))
             return self._tally.file("changed" if known else "new")
+        if self._tally.reading is not None:
+            self._tally.reading(path)
         descriptor, before = open_regular(name, directory, info)
         try:
             if before.st_size >= SMALL_FILE or not self._small(path, name, directory, descriptor, before, known):

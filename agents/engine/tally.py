@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from agents.engine.link import FileState, Progress, SourceFault
 
@@ -17,6 +17,8 @@ class Tally:
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
+        #: Called with each file that is about to be read, if the listener wants names: mostly it does not.
+        self.reading: Callable[[bytes], None] | None = getattr(progress, "reading", None)
         self._faults: list[SourceFault] = []
         self._named: set[bytes] = set()
         self._scanned = 0
