@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from tests.servers import ServerRun, Servers
+
+if TYPE_CHECKING:
+    from backup_platform.targets.models import Target
+    from tests.faulty_s3 import FaultyS3
+    from tests.s3_server import S3Server
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -91,6 +97,35 @@ def application_role(db: None) -> Iterator[None]:
     finally:
         with connection.cursor() as cursor:
             cursor.execute("RESET ROLE")
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """A real S3 server (SeaweedFS), started at the first test that needs it; each process of xdist has its own."""
+    from tests.s3_server import S3Server  # the cloud's SDK takes a second to import, and few tests want it
+
+    server = S3Server()
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def s3_target_row(db: None, s3_server: S3Server) -> Callable[..., Target]:
+    """Makes rows of S3 targets that `open_store` opens, each with a bucket of its own: see tests/s3_server.py."""
+    from tests.s3_server import target_rows
+
+    return target_rows(s3_server)
+
+
+@pytest.fixture
+def faulty_s3(s3_server: S3Server) -> Iterator[FaultyS3]:
+    """The same server behind a proxy that fails when it is told to: see tests/faulty_s3.py."""
+    from tests.faulty_s3 import FaultyS3
+
+    with FaultyS3(s3_server) as proxy:
+        yield proxy
 
 
 @pytest.fixture(autouse=True)
