@@ -44,6 +44,11 @@ def held(pack: Pack) -> QuerySet[Pack]:
     return Pack.objects.filter(pk=pack.pk, lease_owner=pack.lease_owner)
 
 
+def lock_held(pack: Pack) -> bool:
+    """Lock the row until the transaction in force ends, if the lease is still held; whether it is."""
+    return held(pack).select_for_update().only("pk").first() is not None
+
+
 def renew_lease(pack: Pack) -> bool:
     """Hold on for longer; False when the lease was lost: stop, somebody else may be at work."""
     return bool(held(pack).update(lease_until=timezone.now() + LEASE))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -15,18 +14,16 @@ from blake3 import blake3
 
 from backup_platform.catalog.chunk_index import batches
 from backup_platform.catalog.errors import RecordLost, RecordUnavailable
-from backup_platform.catalog.models import Pack, PackPlace
+from backup_platform.catalog.models import Pack
+from backup_platform.catalog.pack_files import PackGone, open_copy, open_local_file, open_pack_file, openings
 from backup_platform.catalog.present import MAX_QUESTION, Place, find_all_places, find_places, find_spares
-from backup_platform.catalog.stores import local_target, spool_path
-from backup_platform.storage.base import NotFound, StoreError
 from backup_platform.tenants.scope import current_tenant_id
 from protocol.stored.blocks import block_id
 from protocol.stored.errors import FormatError
 from protocol.stored.packs import RECORD_HEADER_SIZE, RecordKind, decode_record_header
 
-
-class PackGone(Exception):
-    """The pack's file is not where its row said: moved meanwhile, or lost."""
+__all__ = ["Found", "PackGone", "PackReader", "Record", "is_block", "is_of_the_medium", "open_copy", "open_local_file",
+           "open_pack_file", "read_copy", "read_record"]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,20 +99,6 @@ def is_block(record: Record) -> bool:
     return record.kind == RecordKind.REFERENCE_BLOCK and block_id(record.sealed) == record.id
 
 
-def open_pack_file(pack: Pack) -> BinaryIO:
-    """A pack's file for reading. PackGone when it is not there, RecordUnavailable when that cannot be said."""
-    if pack.place == PackPlace.LOST:
-        raise PackGone
-    try:
-        if pack.place == PackPlace.TARGET:
-            return local_target().open(pack.path)
-        return _open_spool_file(pack.path)
-    except (NotFound, FileNotFoundError):
-        raise PackGone from None
-    except (OSError, StoreError) as fault:
-        raise RecordUnavailable(f"A pack cannot be read just now ({type(fault).__name__}).") from fault
-
-
 def read_record(file: BinaryIO, record_id: bytes, place: Place) -> Record | None:
     """The record at a place of an open pack file, or None unless header, length and digest are right."""
     try:
@@ -142,12 +125,30 @@ def is_of_the_medium(fault: OSError) -> bool:
 
 
 def read_copy(record_id: bytes, place: Place) -> Record | None:
-    """The record of one certain copy, or None when that copy is not intact. RecordUnavailable when that is unknown."""
-    file = _open_or_none(place.pack_id)
-    if file is None:
-        return None
-    with file:
-        return read_record(file, record_id, place)
+    """The record of a certain pack, from any place of it; None when none is intact. RecordUnavailable if unknown.
+
+    Each place is read by itself, past the cache: who asks has found something wrong before.
+    """
+    pack = Pack.objects.filter(pk=place.pack_id).first()
+    return None if pack is None else _from_any_place(pack, record_id, place)
+
+
+def _from_any_place(pack: Pack, record_id: bytes, place: Place) -> Record | None:
+    away: RecordUnavailable | None = None
+    for opening in openings(pack):
+        try:
+            with opening() as file:
+                record = read_record(file, record_id, place)
+        except PackGone:
+            continue
+        except RecordUnavailable as fault:
+            away = fault
+            continue
+        if record is not None:
+            return record
+    if away is not None:
+        raise away
+    return None
 
 
 ROW_SECONDS = 2.0
@@ -176,24 +177,3 @@ def _open_or_none(pack_id: int) -> BinaryIO | None:
         _rows.clear()
     _rows[key] = (time.monotonic(), pack)
     return file
-
-
-def _open_spool_file(path: str) -> BinaryIO:
-    """Sealing renames a pack before its row says so, so an `.open` file that is gone is looked for as `.pack`."""
-    try:
-        return _open_plain(path)
-    except FileNotFoundError:
-        if not path.endswith(".open"):
-            raise
-        return _open_plain(path.removesuffix(".open") + ".pack")
-
-
-def _open_plain(path: str) -> BinaryIO:
-    place = spool_path(path)
-    try:
-        descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        if not place.parent.is_dir():  # a spool is never removed: its disk is not mounted
-            raise OSError(errno.ENODEV, "the spool is away") from None
-        raise
-    return os.fdopen(descriptor, "rb", buffering=0)

@@ -266,7 +266,6 @@ def test_a_read_that_fails_is_an_error_of_the_scrub_and_not_damage(backup, monke
     for operation in ("open", "get"):
         faulty = FaultyStore(real, [Fault(operation, 1, Failure.INPUT_OUTPUT)])
         monkeypatch.setattr(stores, "local_target", lambda faulty=faulty: faulty)
-        monkeypatch.setattr("backup_platform.catalog.reading.local_target", lambda faulty=faulty: faulty)
         code, summary = scrub()
         assert code == 1
         assert summary["unread"]

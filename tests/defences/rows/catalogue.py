@@ -333,7 +333,7 @@ ROWS = (
         "completion-live-rows-only",
         "law 2",
         "Only live rows of the index count towards *verified*.",
-        Edit("backup_platform.catalog.completion:_rows", "if row[3] == ChunkState.LIVE", ""),
+        Edit("backup_platform.catalog.completion:_add", " or rows[i][2] == ChunkState.DAMAGED", ""),
         f"{DAMAGE}::test_sending_the_wanted_ids_again_heals_the_snapshot[True-spoil_record]",
         f"{DAMAGE}::test_damage_found_while_a_snapshot_is_being_completed_is_not_overlooked",
     ),
@@ -385,7 +385,7 @@ ROWS = (
         "law 7",
         "A pack that cannot be read just now is neither damaged nor gone.",
         Edit(
-            "backup_platform.catalog.reading:open_pack_file",
+            "backup_platform.catalog.pack_files:open_local_file",
             'raise RecordUnavailable(f"A pack cannot be read just now ({type(fault).__name__}).") from fault',
             "raise PackGone from None",
         ),
