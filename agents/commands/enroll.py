@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -12,7 +13,7 @@ from agents.commands.output import Output
 from agents.errors import UsageFault
 
 if TYPE_CHECKING:
-    from agents.transport.enrolling import Applicant
+    from agents.transport.enrolling import Applicant, KeyFile
 
 MAX_LINE = 4096
 
@@ -20,13 +21,22 @@ MAX_LINE = 4096
 @click.command()
 @click.argument("string", required=False)
 @click.option("--name", default="", help="What the machine shall be called (default: its host name).")
+@click.option(
+    "--key",
+    "key_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The kit's enrolment-key.json, for a string that ends before its # sign.",
+)
+@click.option("--write-only", is_flag=True, help="With --key: the machine may add snapshots, and never read one.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--quiet", "-q", is_flag=True, help="Say errors only.")
-def command(string: str | None, name: str, as_json: bool, quiet: bool) -> None:
+def command(string: str | None, name: str, key_file: Path | None, write_only: bool, as_json: bool, quiet: bool) -> None:
     """Make this machine a member of a vault.
 
     STRING is an enrolment string; `-` reads it from standard input, and without it you are asked. As an argument it can
-    be seen by every user of this machine while the command runs.
+    be seen by every user of this machine while the command runs. With --key the string is the platform's part alone,
+    and the vault's secret comes from FILE, which is read here and sent nowhere.
     """
     from agents.keys.certificates import fingerprint
     from agents.keys.enrollment import EnrollmentString
@@ -40,9 +50,10 @@ def command(string: str | None, name: str, as_json: bool, quiet: bool) -> None:
         output.warn(
             "Other users of this machine can see the string in the process list; `strongroom enroll -` hides it."
         )
-    enrollment = EnrollmentString.parse(_read(string))
+    joined = _key_file(key_file, write_only=write_only)
+    enrollment = EnrollmentString.parse(_read(string), key_file=joined is not None)
     output.note("Making this machine's keys…")
-    machine = enroll(home, enrollment, _applicant(name), output.note)
+    machine = enroll(home, enrollment, _applicant(name), output.note, joined)
     kind = ", write-only: its snapshots are readable with the recovery kit alone" if machine.write_only else ""
     output.text(f"This machine is enrolled as '{machine.machine_name}'{kind}.")
     key = fingerprint(home.certificate_pem())
@@ -57,6 +68,20 @@ def command(string: str | None, name: str, as_json: bool, quiet: bool) -> None:
         fingerprint=key,
         home=str(home.path),
     )
+
+
+def _key_file(path: Path | None, *, write_only: bool) -> KeyFile | None:
+    if path is None:
+        if write_only:
+            raise UsageFault(
+                "--write-only goes with --key: a whole enrolment string says itself what the machine may do.",
+                "Leave it out.",
+            )
+        return None
+    from agents.keys.enrollment_key import EnrollmentKey
+    from agents.transport.enrolling import KeyFile
+
+    return KeyFile(EnrollmentKey.read(path), write_only)
 
 
 def _read(string: str | None) -> str:

@@ -3,7 +3,8 @@
 ``strongroom://host:port/?token=T&ca=HEX#KEY``. The token (32 random bytes, base64url) is what the server knows by its
 hash; ``ca`` is the SHA-256 of the platform's CA certificate; the fragment is a one-time key that never reaches the
 server. Under it the blob holds the dedup secret and the signing key's hash, so a used string is worthless, and the
-server cannot say whom a new machine trusts.
+server cannot say whom a new machine trusts. Without ``#KEY`` it is the server's part alone: whoever enrols a machine
+with that gives the kit's enrolment key file there, which says the same, and there is no blob.
 """
 
 from __future__ import annotations
@@ -41,13 +42,16 @@ _NAME = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class EnrollmentString:
-    """The parts of an enrolment string; ``token`` and ``key`` have 32 bytes and are never printed by ``repr``."""
+    """The parts of an enrolment string; ``token`` and ``key`` have 32 bytes and are never printed by ``repr``.
+
+    An empty ``key``: the string is the server's part alone.
+    """
 
     host: str
     port: int
     token: bytes = field(repr=False)
     ca_hash: bytes
-    key: bytes = field(repr=False)
+    key: bytes = field(repr=False, default=b"")
 
     @property
     def token_hash(self) -> bytes:
@@ -55,8 +59,11 @@ class EnrollmentString:
         return hashlib.sha256(self.token).digest()
 
     @classmethod
-    def parse(cls, text: str) -> EnrollmentString:
-        """Read an enrolment string; EnrollmentFault names the part that is wrong and never repeats a secret."""
+    def parse(cls, text: str, *, key_file: bool = False) -> EnrollmentString:
+        """Read an enrolment string; EnrollmentFault names the part that is wrong and never repeats a secret.
+
+        `key_file`: the secret comes from a file, so the string must end before its # sign.
+        """
         text = text.strip()
         if not text.startswith(SCHEME) or len(text) > MAX_STRING:
             raise EnrollmentFault(f"This is no enrolment string: it has to begin with {SCHEME}.", _ADVICE)
@@ -67,15 +74,15 @@ class EnrollmentString:
             raise EnrollmentFault("The enrolment string has a path after its address, which does not belong there.")
         host, port = _parse_address(address)
         parameters = _parse_query(query or "")
-        return cls(
-            host, port, _parse_secret(parameters["token"], "token"), _parse_hash(parameters["ca"]), _parse_key(fragment)
-        )
+        key = _no_key(fragment) if key_file else _parse_key(fragment)
+        return cls(host, port, _parse_secret(parameters["token"], "token"), _parse_hash(parameters["ca"]), key)
 
     def format(self) -> str:
         """Return the string itself: a secret until it was used."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         query = f"token={_base64url(self.token)}&ca={self.ca_hash.hex()}"
-        return f"{SCHEME}{host}:{self.port}/?{query}#{_base64url(self.key)}"
+        whole = f"{SCHEME}{host}:{self.port}/?{query}"
+        return f"{whole}#{_base64url(self.key)}" if self.key else whole
 
 
 _ADVICE = "Copy it whole, with everything after the # sign."
@@ -118,8 +125,20 @@ def _parse_hash(text: str) -> bytes:
 
 def _parse_key(fragment: str | None) -> bytes:
     if not fragment:
-        raise EnrollmentFault("The key after the # sign is missing from the enrolment string.", _ADVICE)
+        raise EnrollmentFault(
+            "The key after the # sign is missing from the enrolment string.",
+            f"{_ADVICE} If it was made without one, give the kit's enrolment key file: --key FILE.",
+        )
     return _parse_secret(fragment, "key after the # sign")
+
+
+def _no_key(fragment: str | None) -> bytes:
+    if fragment is not None:
+        raise EnrollmentFault(
+            "The enrolment string has its key already, after the # sign, and a key file was given too.",
+            "Leave --key out, or the string's part from the # sign on.",
+        )
+    return b""
 
 
 def _parse_secret(text: str, part: str) -> bytes:
@@ -134,6 +153,11 @@ def _parse_secret(text: str, part: str) -> bytes:
 
 def _base64url(value: bytes) -> str:
     return base64.urlsafe_b64encode(value).rstrip(b"=").decode("ascii")
+
+
+def server_part(host: str, port: int, ca_hash: bytes) -> EnrollmentString:
+    """Make a fresh string without a key: for machines where the enrolment key file is given."""
+    return EnrollmentString(host, port, secrets.token_bytes(TOKEN_SIZE), ca_hash)
 
 
 def new_enrollment(
@@ -155,17 +179,30 @@ def seal_blob(
     nonces: ciphers.NonceSource = ciphers.fresh_nonce,
 ) -> bytes:
     """Return the blob, sealed under the string's one-time key and bound to the vault and the token."""
-    secret = EnrollmentSecret(
-        epoch=enrollment_key.epoch,
-        dedup_secret=enrollment_key.dedup_secret,
-        signing_key_hash=enrollment_key.signing_key_hash,
-        vault_record_number=enrollment_key.vault_record_number,
-        write_only=write_only,
-    )
+    secret = secret_of(enrollment_key, enrollment_key.vault_id, write_only=write_only)
     nonce = nonces(ciphers.NONCE_SIZE)
     aad = enrollment_aad(enrollment_key.vault_id, enrollment.token_hash)
     sealed = ciphers.encrypt(enrollment.key, nonce, encode_enrollment_secret(secret), aad)
     return EnrollmentBlob(nonce, sealed[: -ciphers.TAG_SIZE], sealed[-ciphers.TAG_SIZE :]).encode()
+
+
+def secret_of(key_file: EnrollmentKey, vault_id: bytes, *, write_only: bool) -> EnrollmentSecret:
+    """What a blob would hold, from the kit's enrolment key file; EnrollmentFault when it is of another vault.
+
+    `write_only` is what the person at the machine says: the server must not be able to decide it alone.
+    """
+    if key_file.vault_id != vault_id:
+        raise EnrollmentFault(
+            "The enrolment is for another vault than the enrolment key file.",
+            "Take the key file of that vault's kit, or ask for an enrolment of this vault.",
+        )
+    return EnrollmentSecret(
+        epoch=key_file.epoch,
+        dedup_secret=key_file.dedup_secret,
+        signing_key_hash=key_file.signing_key_hash,
+        vault_record_number=key_file.vault_record_number,
+        write_only=write_only,
+    )
 
 
 def open_blob(enrollment: EnrollmentString, blob: bytes, vault_id: bytes) -> EnrollmentSecret:

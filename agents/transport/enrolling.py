@@ -26,6 +26,7 @@ from protocol.wire import limits, messages
 
 if TYPE_CHECKING:
     from agents.keys.enrollment import EnrollmentString
+    from agents.keys.enrollment_key import EnrollmentKey
     from agents.keys.rsa import PrivateKey
 
 ENROLL = 30.0
@@ -44,12 +45,25 @@ class Applicant:
     system: str
 
 
-def enroll(home: AgentHome, enrollment: EnrollmentString, applicant: Applicant, tell: Tell) -> MachineState:
-    """Enrol and fill `home`, which stays untouched unless everything succeeded. Raises AgentError."""
+@dataclass(frozen=True)
+class KeyFile:
+    """The kit's enrolment key file, given on the machine itself, and whether the machine is to be write-only."""
+
+    key: EnrollmentKey
+    write_only: bool = False
+
+
+def enroll(
+    home: AgentHome, enrollment: EnrollmentString, applicant: Applicant, tell: Tell, key_file: KeyFile | None = None
+) -> MachineState:
+    """Enrol and fill `home`, which stays untouched unless everything succeeded. Raises AgentError.
+
+    `key_file` stands for the string's key: what the server has sealed for this enrolment, if anything, is not used.
+    """
     refuse_enrolled(home)
     with _temporary_home(home.path) as directory:
         temporary = AgentHome(directory)
-        machine = _become_member(temporary, enrollment, applicant)
+        machine = _become_member(temporary, enrollment, applicant, key_file)
         _publish(temporary, tell)
         refuse_enrolled(home)
         _move_in(directory, home.path)
@@ -65,7 +79,9 @@ def refuse_enrolled(home: AgentHome) -> None:
         )
 
 
-def _become_member(home: AgentHome, enrollment: EnrollmentString, applicant: Applicant) -> MachineState:
+def _become_member(
+    home: AgentHome, enrollment: EnrollmentString, applicant: Applicant, key_file: KeyFile | None
+) -> MachineState:
     from agents.keys.certificates import check_gateway_certificate, make_csr
 
     address = Address(enrollment.host, enrollment.port)
@@ -82,22 +98,29 @@ def _become_member(home: AgentHome, enrollment: EnrollmentString, applicant: App
             facts={"hostname": applicant.hostname, "os": applicant.system, "agent_version": __version__},
         )
         enrolled = answer(channel.request(request), messages.Enrolled, ENROLL)
-        return _accept(home, enrollment, applicant, enrolled)
+        return _accept(home, enrollment, applicant, enrolled, key_file)
     finally:
         channel.break_off(Disconnected("The enrolment is over."))
 
 
 def _accept(
-    home: AgentHome, enrollment: EnrollmentString, applicant: Applicant, enrolled: messages.Enrolled
+    home: AgentHome,
+    enrollment: EnrollmentString,
+    applicant: Applicant,
+    enrolled: messages.Enrolled,
+    key_file: KeyFile | None,
 ) -> MachineState:
     """Check everything that the gateway gave and write the home."""
     from agents.keys import machine_record
     from agents.keys.certificates import check_machine_certificate
-    from agents.keys.enrollment import open_blob
+    from agents.keys.enrollment import open_blob, secret_of
     from agents.keys.vault_record import open_vault_record
 
     check_machine_certificate(enrolled.certificate, enrolled.ca, enrollment.ca_hash, applicant.identity.public)
-    secret = open_blob(enrollment, enrolled.blob, enrolled.vault_id)
+    if key_file is not None:
+        secret = secret_of(key_file.key, enrolled.vault_id, write_only=key_file.write_only)
+    else:
+        secret = open_blob(enrollment, enrolled.blob, enrolled.vault_id)
     record = open_vault_record(
         enrolled.vault_record, secret.signing_key_hash, secret.vault_record_number, vault_id=enrolled.vault_id
     )
@@ -109,8 +132,8 @@ def _accept(
     if enrolled.write_only != secret.write_only:
         raise UntrustedServer(
             f"The server says that this machine is{'' if enrolled.write_only else ' not'} write-only, "
-            "and the enrolment string says otherwise.",
-            "Ask for a new string.",
+            + ("and --write-only does not fit that." if key_file else "and the enrolment string says otherwise."),
+            "Ask for a new string, and which kind of machine it is for.",
         )
     machine = MachineState(
         host=enrollment.host,

@@ -54,11 +54,13 @@ def create_token(vault: Vault, token: bytes, blob: bytes, *, actor: Asker, **ter
 def register_token(vault: Vault, token_hash: bytes, blob: bytes, terms: Terms, *, by: Asker) -> EnrollmentToken:
     """Register a token by its SHA-256: whoever made it, a browser or a command, keeps it, and the blob's key too.
 
-    Raises `TermsRefused` for terms out of bounds, FormatError for a bad blob, `Forbidden`, `OutOfReach`.
+    An empty blob: the enrolment key file is given on each machine instead. Raises `TermsRefused` for terms out of
+    bounds, FormatError for a bad blob, `Forbidden`, `OutOfReach`.
     """
     actor = allowed(by, "enrollment.create")
     terms.check()
-    decode_enrollment_blob(blob)
+    if blob:
+        decode_enrollment_blob(blob)
     if len(token_hash) != hashlib.sha256().digest_size:
         raise TermsRefused("The token's hash is not a SHA-256.")
     with tenant_scope(vault.tenant_id), transaction.atomic():

@@ -1,7 +1,8 @@
-"""`manage.py create_enrollment --tenant NAME --kit DIR`: print an enrolment string.
+"""`manage.py create_enrollment --tenant NAME [--kit DIR]`: print an enrolment string.
 
-The one-time key in the string's fragment and the blob under it are made here from the kit's enrolment-key.json, as
-the operator's own tool; the platform keeps the token's hash and the blob, and can open neither.
+With a kit, the one-time key in the string's fragment and the blob under it are made here from its enrolment-key.json,
+as the operator's own tool; the platform keeps the token's hash and the blob, and can open neither. Without one, the
+string ends before its # sign, and the key file is given on each machine: `strongroom enroll - --key FILE`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from uuid import UUID
 
 from django.core.management.base import CommandError
 
-from agents.keys.enrollment import new_enrollment
+from agents.keys.enrollment import new_enrollment, server_part
 from agents.keys.enrollment_key import EnrollmentKey
 from agents.keys.faults import EnrollmentFault
 from backup_platform.fleet.errors import AuthorityFault
@@ -33,7 +34,10 @@ class Command(OperatorCommand):
 
     def add_arguments(self, parser):
         parser.add_argument("--tenant", required=True, metavar="NAME")
-        parser.add_argument("--kit", required=True, type=Path, metavar="DIR", help="the kit, or its enrolment-key.json")
+        parser.add_argument(
+            "--kit", type=Path, metavar="DIR", help="the kit, or its enrolment-key.json; without: see --vault"
+        )
+        parser.add_argument("--vault", default="", help="without --kit: the vault's name, if the tenant has several")
         parser.add_argument("--uses", type=int, default=1, metavar="N", help="machines that may use it (default 1)")
         parser.add_argument("--minutes", type=int, default=15, metavar="M", help="how long it is good (default 15)")
         parser.add_argument("--write-only", action="store_true", help="the machine may add snapshots, never read one")
@@ -43,11 +47,10 @@ class Command(OperatorCommand):
         parser.add_argument("--json", action="store_true", help='print {"enrollment": "strongroom://…"}')
 
     def handle(self, *args, **options):
-        key = self._read_key(options["kit"])
-        vault = self._find_vault(options["tenant"], key)
+        vault, key = self._whose(options)
         try:
             host, port = gateway_address()
-            made, blob = new_enrollment(host, port, authority().fingerprint, key, write_only=options["write_only"])
+            made, blob = self._make(host, port, key, write_only=options["write_only"])
             create_token(
                 vault,
                 made.token,
@@ -64,6 +67,36 @@ class Command(OperatorCommand):
             raise CommandError(str(fault)) from None
         text = made.format()
         self.stdout.write(json.dumps({"enrollment": text}) if options["json"] else text)
+        if key is None:
+            more = " --write-only" if options["write_only"] else ""
+            self.stderr.write(f"On the machine, with the kit's key file: strongroom enroll - --key FILE{more}")
+
+    def _whose(self, options):
+        """The vault, and the kit's key when there is one here."""
+        if options["kit"] is None:
+            return self._named_vault(options["tenant"], options["vault"]), None
+        if options["vault"]:
+            raise CommandError("The kit says which vault it is: leave out --vault, or --kit.")
+        key = self._read_key(options["kit"])
+        return self._find_vault(options["tenant"], key), key
+
+    def _make(self, host, port, key, *, write_only):
+        ca = authority().fingerprint
+        if key is None:
+            return server_part(host, port, ca), b""
+        return new_enrollment(host, port, ca, key, write_only=write_only)
+
+    def _named_vault(self, tenant_name, name):
+        tenant = self.tenant(tenant_name)
+        with tenant_scope(tenant):
+            vaults = list(Vault.objects.filter(**({"name": name} if name else {})).order_by("name")[:20])
+        if len(vaults) == 1:
+            return vaults[0]
+        if name or not vaults:
+            which = f"no vault named {name!r}" if name else "no vault yet"
+            raise CommandError(f"Tenant {tenant_name} has {which}. Register one: add_vault --tenant {tenant_name!r} …")
+        names = ", ".join(vault.name for vault in vaults)
+        raise CommandError(f"Tenant {tenant_name} has several vaults: say which with --vault NAME ({names}).")
 
     def _find_group(self, vault, name):
         with tenant_scope(vault.tenant_id):
