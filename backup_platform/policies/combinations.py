@@ -54,7 +54,7 @@ def _broken_patterns(name: str, patterns: list[str]) -> Iterator[Fault]:
 
 def doubts(values: Values) -> Iterator[Fault]:
     """What works and is hardly meant. `values` are complete."""
-    for ask in (_selection_doubts, _pattern_doubts, _schedule_doubts):
+    for ask in (_selection_doubts, _pattern_doubts, _schedule_doubts, _retention_doubts):
         yield from ask(values)
 
 
@@ -132,6 +132,12 @@ def _schedule_doubts(values: Values) -> Iterator[Fault]:
     for number, rule in enumerate(values["schedule.blackouts"], 1):
         if _day(rule["until"]) < timezone.now().date():
             yield Fault("schedule.blackouts", f"Blackout {number} is over since {rule['until']}; it can be removed.")
+
+
+def _retention_doubts(values: Values) -> Iterator[Fault]:
+    counted = ("last", "hourly", "daily", "weekly", "monthly", "yearly", "within_days")
+    if values["retention.keep_tags"] and not any(values[f"retention.keep_{name}"] for name in counted):
+        yield Fault("retention.keep_tags", "Without another rule everything stays anyway; tags change nothing.")
 
 
 def _day(text: str) -> date:

@@ -11,8 +11,10 @@ from typing import Any
 
 from .checks import shown
 from .combinations import contradictions, doubts
+from .drill_settings import DRILL
 from .errors import Fault, SettingRefused
 from .machine_settings import HOOKS, LIMITS, PRIVACY
+from .retention_settings import RETENTION
 from .schedule_settings import SCHEDULE
 from .selection_settings import SELECTION
 from .setting import SECTIONS, Kind, Section, Setting
@@ -20,7 +22,8 @@ from .setting import SECTIONS, Kind, Section, Setting
 __all__ = ["MAX_BYTES", "SECTIONS", "SETTINGS", "Checked", "Fault", "Kind", "Section", "Setting", "check_settings",
            "complete", "defaults", "settings_of"]  # fmt: skip
 
-SETTINGS: dict[str, Setting] = {one.name: one for one in (*SELECTION, *SCHEDULE, *LIMITS, *HOOKS, *PRIVACY)}
+_ALL = (*SELECTION, *SCHEDULE, *RETENTION, *DRILL, *LIMITS, *HOOKS, *PRIVACY)
+SETTINGS: dict[str, Setting] = {one.name: one for one in _ALL}
 MAX_BYTES = 64 * 1024
 """One map of settings as JSON. A machine's whole configuration has to fit into one message of 256 KiB."""
 

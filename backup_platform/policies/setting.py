@@ -55,6 +55,18 @@ class Setting:
 SECTIONS = (
     Section("selection", "What is saved", "Sources on the machine, and what is left out of them."),
     Section("schedule", "When it runs", "The timetable, and what happens to runs that could not begin."),
+    Section(
+        "retention",
+        "How long snapshots stay",
+        "Each rule looks at all snapshots of this policy on a machine, in the machine's time zone; what any rule keeps "
+        "stays. Nothing set: everything stays. The newest good snapshot always stays. Keeping less takes effect after "
+        "a delay.",
+    ),
+    Section(
+        "drill",
+        "Proving that it can be restored",
+        "The machine restores a sample of its own files for trial, and throws it away.",
+    ),
     Section("limits", "How hard it pushes", "Bandwidth, processor, disk and power."),
     Section(
         "hooks",
