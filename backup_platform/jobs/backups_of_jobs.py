@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from django.db.models import Q
+from django.db import transaction
+from django.db.models import Q, Subquery
 
+from backup_platform.catalog.models import Snapshot
 from backup_platform.jobs.models import Job, JobKind, JobState
 from backup_platform.tenants.scope import without_tenant_scope
 
@@ -24,7 +26,12 @@ def begin_backup(job_id: UUID, machine_id: UUID) -> bool:
 
 
 def note_snapshot(job_id: UUID, machine_id: UUID, snapshot: UUID) -> bool:
-    """Note what a job's backup committed, also when its report gets lost later. False: it is not the machine's job."""
-    with without_tenant_scope(WHOSE):
+    """Note what a job's backup committed, also when its report gets lost later, and the snapshot's policy, which says
+    how long it stays. False: it is not the machine's job."""
+    with without_tenant_scope(WHOSE), transaction.atomic():
         mine = Job.objects.filter(pk=job_id, machine_id=machine_id, kind=JobKind.BACKUP)
-        return bool(mine.exclude(state__in=(JobState.MISSED, JobState.CANCELLED)).update(snapshot=snapshot))
+        noted = mine.exclude(state__in=(JobState.MISSED, JobState.CANCELLED)).update(snapshot=snapshot)
+        if noted:
+            made = Snapshot.objects.filter(pk=snapshot, machine_id=machine_id, policy=None)
+            made.update(policy=Subquery(mine.values("policy")))
+        return bool(noted)
