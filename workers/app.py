@@ -34,6 +34,7 @@ TICKS = {
     "strongroom.schedule": (15, "control"),
     "strongroom.replan": (60, "control"),
     "strongroom.drills": (900, "control"),
+    "strongroom.expire": (300, "control"),
     "strongroom.deliver": (10, "notify"),
     "strongroom.daily": (24 * 3600, "control"),
 }

@@ -53,6 +53,34 @@ def drills() -> None:
     run_alone("drills", plan_drills)
 
 
+@app.task(name="strongroom.expire")
+def expire() -> None:
+    from backup_platform.retention.running import tick
+
+    run_alone("expire", tick)
+
+
+@app.task(name="strongroom.expire_tenant")
+def expire_tenant(job_id: str) -> None:
+    from backup_platform.retention.running import expire_of_tenant
+
+    run_job(job_id, expire_of_tenant)
+
+
+@app.task(name="strongroom.expire_machine")
+def expire_machine(job_id: str) -> None:
+    from backup_platform.retention.running import expire_of_machine
+
+    run_job(job_id, expire_of_machine)
+
+
+@app.task(name="strongroom.write_lifecycle")
+def write_lifecycle(job_id: str) -> None:
+    from backup_platform.retention.running import write_records
+
+    run_job(job_id, write_records)
+
+
 @app.task(name="strongroom.deliver")
 def deliver() -> None:
     from backup_platform.notifications.delivery import deliver_due

@@ -19,6 +19,9 @@ ROUTES: dict[tuple[str, str], Route] = {
     (JobKind.VERIFY, "pack"): Route("strongroom.verify_pack", "verify"),
     (JobKind.DEDUPLICATE, "pack"): Route("strongroom.deduplicate_pack", "verify"),
     (JobKind.VERIFY, "snapshot"): Route("strongroom.complete_snapshot", "verify"),
+    (JobKind.EXPIRE, "tenant"): Route("strongroom.expire_tenant", "tier"),
+    (JobKind.EXPIRE, "machine"): Route("strongroom.expire_machine", "tier"),
+    (JobKind.EXPIRE, "records"): Route("strongroom.write_lifecycle", "tier"),
 }
 
 

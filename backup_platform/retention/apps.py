@@ -5,3 +5,9 @@ class RetentionConfig(AppConfig):
     name = "backup_platform.retention"
     label = "retention"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Hear of policies that change."""
+        from .watching import connect
+
+        connect()

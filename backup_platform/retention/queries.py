@@ -1,0 +1,84 @@
+"""Reading expiry: what may be reclaimed, until when something can be brought back, why a snapshot stays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Exists, Max, OuterRef, Q, QuerySet
+from django.utils import timezone
+
+from backup_platform.catalog.models import Snapshot, SnapshotState
+
+from .defaults import delays_of
+from .holding import held
+from .judging import Judge
+from .models import Expiry, LifecycleEntry
+from .planning import Decision
+from .rows import standings_of
+from .rules import Rules
+from .shrinking import Standing
+
+
+def reclaimable(snapshots: QuerySet[Snapshot], now: datetime | None = None) -> QuerySet[Snapshot]:
+    """Those that have expired, whose days for bringing back are over, that no hold covers, and whose lifecycle records
+    are all in the home store.
+
+    Whoever uses the answer changes the state with a guarded update: somebody may bring one back meanwhile. One that
+    expired without a row of its own (a rebuilt catalogue) waits the platform's days.
+    """
+    moment = now or timezone.now()
+    mine = Expiry.objects.filter(snapshot=OuterRef("pk"), brought_back_at__isnull=True)
+    unwritten = LifecycleEntry.objects.filter(snapshot=OuterRef("pk"), number__isnull=True)
+    over = Exists(mine.filter(until__lte=moment))
+    strays = ~Exists(mine) & Q(expired_at__lte=moment - timedelta(days=settings.STRONGROOM_UNDELETE_DAYS))
+    found = snapshots.filter(over | strays, ~Exists(unwritten), state=SnapshotState.EXPIRED)
+    return found.exclude(held(None, moment))
+
+
+def bring_back_until(snapshot: Snapshot) -> datetime | None:
+    """Until when an expired snapshot's data stays for sure; None for one that has not expired."""
+    if snapshot.state != SnapshotState.EXPIRED:
+        return None
+    row = Expiry.objects.filter(snapshot_id=snapshot.pk, brought_back_at__isnull=True).first()
+    if row is not None:
+        return row.until
+    return None if snapshot.expired_at is None else snapshot.expired_at + delays_of(snapshot.tenant_id).undelete
+
+
+def lifecycle_count(snapshots: Iterable[UUID]) -> dict[UUID, int]:
+    """How many lifecycle records each of these snapshots has in the home store: the receipt's, and what came after."""
+    pks = list(snapshots)
+    rows = LifecycleEntry.objects.filter(snapshot_id__in=pks, number__isnull=False).order_by()
+    newest = dict(rows.values_list("snapshot_id").annotate(newest=Max("number")))
+    return {pk: newest.get(pk, 1) for pk in pks}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Why a snapshot stays, or that nothing keeps it; and what is announced for its series."""
+
+    decision: Decision
+    rules: Rules
+    pending: Rules | None
+    takes_effect_at: datetime | None
+
+
+def verdict_of(snapshot: Snapshot, now: datetime | None = None) -> Verdict | None:
+    """What retention says of a snapshot now; None for one that has expired. Call it in a scope that sees its tenant."""
+    judge = Judge(snapshot.tenant_id, now or timezone.now(), [snapshot.machine_id])
+    for judged in judge.machine(snapshot.machine):
+        for decision in judged.decisions:
+            if decision.facts.id == snapshot.pk:
+                standing = judge.standings.get((snapshot.machine_id, judged.policy_id), Standing())
+                return Verdict(decision, judged.rules, standing.pending, standing.takes_effect_at)
+    return None
+
+
+def announced_for(tenant_id: UUID, policy_id: UUID) -> tuple[datetime | None, int]:
+    """When shorter rules of a policy take effect first, and on how many machines that is announced."""
+    standings = [one for (_, policy), one in standings_of(tenant_id).items() if policy == policy_id and one.pending]
+    return min((one.takes_effect_at for one in standings if one.takes_effect_at), default=None), len(standings)
