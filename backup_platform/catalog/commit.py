@@ -72,7 +72,7 @@ def commit_snapshot(
     if lacking:
         return MissingIds(lacking)
     _announce(machine, vault, proposal, session_id)
-    published = publish(machine, vault, proposal)
+    published = publish(machine, vault, proposal, known_counts(statistics))
     with vault_lock(vault.number, shared=True):
         return _decide(machine, vault, proposal, session_id, fence, statistics, published.recipients, published.at)
 

@@ -6,6 +6,7 @@ Keys are derived from the snapshot, whose id is its statement's digest: repeatin
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -19,6 +20,7 @@ from backup_platform.storage.base import AlreadyThere, Store, StoreUnavailable
 from backup_platform.vaults.models import Vault, WrappedSecret
 from protocol.stored.errors import FormatError
 from protocol.stored.lifecycle import LifecycleEvent, LifecycleRecord, decode_lifecycle
+from protocol.stored.references import ReferenceList
 
 logger = logging.getLogger(__name__)
 
@@ -31,13 +33,20 @@ class Published:
     recipients: bytes
 
 
-def publish(machine: Machine, vault: Vault, proposal: Proposal) -> Published:
-    """Put everything that restoring needs besides packs into the local target, durably. Raises StoreError."""
+def publish(
+    machine: Machine, vault: Vault, proposal: Proposal, counts: Mapping[str, int | float] | None = None
+) -> Published:
+    """Put everything that restoring needs besides packs into the local target, durably. Raises StoreError.
+
+    `counts` are the run's figures, which nothing but the list of references keeps outside of the database.
+    """
     target = stores.local_target()
     tenant, snapshot = machine.tenant_id, proposal.snapshot_id
     _put_standing_records(target, machine, vault)
     target.put_same(stores.root_key(tenant, vault.pk, snapshot), proposal.root)
     recipients = _put_first(target, stores.recipients_key(tenant, vault.pk, snapshot), proposal.recipients)
+    listed = ReferenceList(snapshot.bytes, b"".join(proposal.blocks), dict(counts or {}))
+    _put_first(target, stores.references_key(tenant, vault.pk, snapshot), listed.encode())
     key = stores.statement_key(tenant, vault.pk, machine.pk, proposal.statement.sequence, snapshot)
     target.put_same(key, proposal.statement_bytes)
     return Published(_put_received(target, stores.lifecycle_key(tenant, vault.pk, snapshot, 1), snapshot), recipients)

@@ -50,6 +50,11 @@ def recipients_key(tenant_id: UUID, vault_id: UUID, snapshot_id: UUID) -> str:
     return f"{tenant_id.hex}/{vault_id.hex}/roots/{snapshot_id.hex}.recipients"
 
 
+def references_key(tenant_id: UUID, vault_id: UUID, snapshot_id: UUID) -> str:
+    """The key of the list of a snapshot's reference blocks: by it a catalogue can be made again without any key."""
+    return f"{tenant_id.hex}/{vault_id.hex}/roots/{snapshot_id.hex}.references"
+
+
 def statement_key(tenant_id: UUID, vault_id: UUID, machine_id: UUID, sequence: int, snapshot_id: UUID) -> str:
     """The key of a statement; the sequence number in 20 digits keeps a machine's chain in order."""
     return f"{tenant_id.hex}/{vault_id.hex}/statements/{machine_id.hex}/{sequence:020}-{snapshot_id.hex}.statement"
