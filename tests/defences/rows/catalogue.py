@@ -230,7 +230,11 @@ ROWS = (
         "commit-objects-before-row",
         "law 1",
         "Root, records and statement are in the store before the snapshot's row says so.",
-        Edit(f"{COMMIT}:commit_snapshot", "published = publish(machine, vault, proposal)", "published = None"),
+        Edit(
+            f"{COMMIT}:commit_snapshot",
+            "published = publish(machine, vault, proposal, known_counts(statistics))",
+            "published = None",
+        ),
         f"{WAY}::test_commit_stores_everything_that_a_restore_needs_besides_packs",
         fails_as="AttributeError",
     ),
