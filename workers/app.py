@@ -36,6 +36,8 @@ TICKS = {
     "strongroom.drills": (900, "control"),
     "strongroom.expire": (300, "control"),
     "strongroom.deliver": (10, "notify"),
+    "strongroom.tier": (15, "control"),
+    "strongroom.tier_watch": (60, "control"),
     "strongroom.daily": (24 * 3600, "control"),
 }
 """Each tick's seconds and queue."""

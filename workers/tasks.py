@@ -9,6 +9,8 @@ from backup_platform.jobs import housekeeping
 from backup_platform.jobs.liveness import beat
 from backup_platform.jobs.running import run_job
 from backup_platform.jobs.ticks import run_alone
+from backup_platform.tiering import jobs as tiering
+from backup_platform.tiering import ticking
 from workers.app import app
 
 
@@ -25,6 +27,31 @@ def deduplicate_pack(job_id: str) -> None:
 @app.task(name="strongroom.complete_snapshot")
 def complete_snapshot(job_id: str) -> None:
     run_job(job_id, catalog.complete)
+
+
+@app.task(name="strongroom.tier_pack")
+def tier_pack(job_id: str) -> None:
+    run_job(job_id, tiering.tier_pack)
+
+
+@app.task(name="strongroom.tier_snapshot")
+def tier_snapshot(job_id: str) -> None:
+    run_job(job_id, tiering.tier_snapshot)
+
+
+@app.task(name="strongroom.tier_target")
+def tier_target(job_id: str) -> None:
+    run_job(job_id, tiering.work_on_target)
+
+
+@app.task(name="strongroom.tier")
+def tier() -> None:
+    run_alone("tier", ticking.tick)
+
+
+@app.task(name="strongroom.tier_watch")
+def tier_watch() -> None:
+    run_alone("tier-watch", ticking.watch)
 
 
 @app.task(name="strongroom.sweep")

@@ -1,0 +1,47 @@
+"""Bringing a pack home from a target: when its target is drained, or somebody wants to work on its file."""
+
+from __future__ import annotations
+
+import io
+from contextlib import suppress
+
+from django.db import transaction
+
+from backup_platform.catalog import stores
+from backup_platform.catalog.errors import RecordUnavailable
+from backup_platform.catalog.leases import held, pack_lease
+from backup_platform.catalog.models import Pack, PackPlace
+from backup_platform.catalog.pack_files import PackGone, open_pack_file
+from backup_platform.storage.base import AlreadyThere
+from backup_platform.tiering.errors import TargetTrouble
+from backup_platform.tiering.models import Leftover
+from backup_platform.tiering.reading_back import PIECE, Heartbeat, read_back
+
+
+def recall(pack_id: int) -> bool:
+    """Bring a remote pack home; whether it is at home now. Raises RecordUnavailable and StoreError: try again later."""
+    with pack_lease(pack_id) as pack:
+        return bring_home(pack)
+
+
+def bring_home(pack: Pack, heartbeat: Heartbeat = bool) -> bool:
+    """As `recall`, for a pack whose lease the caller has."""
+    if pack.place != PackPlace.REMOTE:
+        return pack.place == PackPlace.TARGET
+    home, key = stores.local_target(), stores.pack_key(pack.tenant_id, pack.vault_id, pack.uid)
+    try:
+        with open_pack_file(pack) as file, suppress(AlreadyThere):
+            home.put(key, io.BufferedReader(file, PIECE))  # type: ignore[type-var, arg-type]
+        if not read_back(home, key, pack, heartbeat):
+            raise RecordUnavailable("What came from the target is not the pack.")
+    except PackGone:
+        raise RecordUnavailable("No target has the pack just now.") from None
+    except (TargetTrouble, OSError) as fault:
+        raise RecordUnavailable(f"The pack cannot be brought home just now ({type(fault).__name__}).") from fault
+    with transaction.atomic():
+        switched = held(pack).filter(place=PackPlace.REMOTE).update(place=PackPlace.TARGET, path=key)
+        if not switched:
+            raise RecordUnavailable("The pack's lease ended while it was brought home.")
+        Leftover.objects.filter(pack=pack).delete()
+    pack.place, pack.path = PackPlace.TARGET, key
+    return True
