@@ -60,7 +60,7 @@ def _insert(tenant: Tenant, registration: Registration, name: str, operator_made
     body = registration.signed.body
     vault: Vault = Vault.objects.create(
         id=registration.vault_id,
-        number=_next_number(),
+        number=next_vault_number(),
         tenant=tenant,
         name=name,
         record=registration.record,
@@ -76,7 +76,7 @@ def _insert(tenant: Tenant, registration: Registration, name: str, operator_made
     return vault
 
 
-def _next_number() -> int:
+def next_vault_number() -> int:
     """The next vault number; never one that a chunk table may still know, since vaults are never deleted."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s, 0)", [NUMBER_LOCK])

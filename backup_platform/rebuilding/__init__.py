@@ -1,0 +1,1 @@
+"""Coming back from nothing: the catalogue made again from a store alone, and the platform's own backup."""
