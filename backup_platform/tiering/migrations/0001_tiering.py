@@ -12,8 +12,8 @@ class Migration(migrations.Migration):
 
     dependencies: ClassVar = [
         ("catalog", "0003_copies_and_expiry"),
-        ("targets", "0001_initial"),
-        ("tenants", "0001_initial"),
+        ("targets", "0001_targets"),
+        ("tenants", "0002_roles_and_limits"),
     ]
 
     operations: ClassVar = [
