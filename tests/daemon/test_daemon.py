@@ -236,3 +236,28 @@ def test_second_daemon_of_a_home_is_refused(world: World):
         second = Daemon(agent)
         assert second.process.wait(60) == 5
         assert daemon.process.poll() is None
+
+
+def file_told(job_id: UUID) -> str:
+    return str((job_of(job_id).progress or {}).get("file", ""))
+
+
+def slow_backup(world: World, source: Path, **more: Any) -> UUID:
+    settings: dict[str, Any] = {"selection_sources": [str(large(source))], "limits_bandwidth": SLOW, **more}
+    return ask_for_backup(world, machine_of(world), **settings)
+
+
+def test_file_in_progress_is_named_where_the_tenant_asks_for_it(world: World, source: Path):
+    with daemon_of(world.agent()) as daemon:
+        job_id = slow_backup(world, source, privacy_file_names_in_progress=True)
+        assert until(lambda: file_told(job_id), daemon.said).startswith(str(source))
+
+
+def test_machine_may_refuse_to_name_files_whatever_a_policy_says(world: World, source: Path):
+    agent = world.agent()
+    (agent.home / "agent.toml").write_text("[privacy]\nfile_names = false\n")
+    (agent.home / "agent.toml").chmod(0o600)
+    with daemon_of(agent) as daemon:
+        job_id = slow_backup(world, source, privacy_file_names_in_progress=True)
+        until(lambda: (job_of(job_id).progress or {}).get("bytes_done"), daemon.said)
+        assert file_told(job_id) == ""
