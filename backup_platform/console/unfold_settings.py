@@ -80,6 +80,13 @@ NAVIGATION = [
         ],
     },
     {
+        "title": "Storage",
+        "separator": True,
+        "items": [
+            _item("Targets", "database", "targets.Target"),
+        ],
+    },
+    {
         "title": "People and records",
         "separator": True,
         "items": [

@@ -26,7 +26,7 @@ def note_away(target: Target, fault: object) -> None:
         mine.filter(away_since__isnull=True).update(away_since=now)
         mine.exclude(fault=sentence).update(fault=sentence)
         raise_alert(
-            target.tenant_id, AlertKind.OTHER, f"target:{target.pk}", Level.ERROR,
+            target.tenant_id, AlertKind.TARGET, f"target:{target.pk}", Level.ERROR,
             f"The target {target.name} is away: {sentence}",
             "Backups go on as long as one place takes them. Once it answers again, what is missing there is copied.",
             dedupe_key=_key(target),

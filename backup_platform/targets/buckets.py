@@ -31,13 +31,13 @@ def bucket_store(target: Target) -> S3Store:
     return store
 
 
-def make_store(target: Target, abilities: Abilities | None = None) -> S3Store:
-    """A store of a target's own, as its row says (with other abilities: for the probe)."""
+def make_store(target: Target, abilities: Abilities | None = None, keeping: Keeping | None = None) -> S3Store:
+    """A store of a target's own, as its row says (with other abilities, and kept otherwise: for the probe)."""
     held = opened(target)
     if not held.access_key:
         raise StoreUnavailable(f"The target {target.name} has no credentials: enter them.")
     place = Place(target.bucket, target.endpoint, target.region, target.allow_private)
-    keeping = Keeping(target.storage_class, target.lock_days or 0)
+    keeping = keeping or Keeping(target.storage_class, target.lock_days or 0)
     account = Account(held.access_key, held.secret_key, held.session_token)
     try:
         return S3Store(

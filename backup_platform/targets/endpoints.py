@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from backup_platform.safe_addresses import AddressRefused, networks, resolve
+from backup_platform.safe_addresses import AddressRefused, Network, networks, resolve
 from backup_platform.storage.base import KeyRefused, check_prefix
 from backup_platform.targets.errors import TargetRefused
 
@@ -47,15 +47,15 @@ def _check_form(url: str, scheme: str, host: str | None, *, private: bool) -> No
         raise TargetRefused("The endpoint must begin with https:// and name a host.")
     if scheme == "http" and not private:
         raise TargetRefused(
-            "The endpoint must begin with https://: over http anybody on the way could withhold or replace what is read."
-            " Only an endpoint in the house, which the platform's staff allows, may be http://."
+            "The endpoint must begin with https://: over http anybody on the way could withhold or replace what is"
+            " read. Only an endpoint in the house, which the platform's staff allows, may be http://."
         )
     if not url.isascii() or not url.isprintable() or " " in url or "\\" in url or len(url) > MAX_ENDPOINT:
         raise TargetRefused("The endpoint holds characters that do not belong in an address, or is too long.")
 
 
-def _allowed(private: bool) -> list[object]:
-    return list(networks(("0.0.0.0/0", "::/0"))) if private else []
+def _allowed(private: bool) -> list[Network]:
+    return networks(("0.0.0.0/0", "::/0")) if private else []
 
 
 def check_bucket(text: str) -> str:

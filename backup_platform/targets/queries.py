@@ -19,11 +19,16 @@ def targets_of(tenant_id: UUID) -> list[Target]:
     """
     if has_scope() and current_tenant_id() not in (None, tenant_id):
         raise ScopeError("Another tenant's targets were asked for in this tenant's scope.")
+    return own_and_shared(tenant_id)
+
+
+def own_and_shared(tenant_id: UUID | None) -> list[Target]:
+    """The same for a target's owner; None: the platform, whose targets are shared. For services, without a scope."""
     places = Case(*(When(state=state, then=Value(place)) for place, state in enumerate(ORDER)),
                   default=Value(len(ORDER)), output_field=IntegerField())  # fmt: skip
     with without_tenant_scope("shared targets belong to no tenant"):
-        mine = Target.objects.filter(Q(tenant=tenant_id) | Q(tenant__isnull=True))
-        return list(mine.order_by(places, "name", "id"))
+        mine = Q(tenant=tenant_id) | Q(tenant__isnull=True) if tenant_id else Q(tenant__isnull=True)
+        return list(Target.objects.filter(mine).order_by(places, "name", "id"))
 
 
 def target_by_id(target_id: UUID) -> Target:

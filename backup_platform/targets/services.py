@@ -2,7 +2,152 @@
 
 from __future__ import annotations
 
-from backup_platform.targets.availability import note_away, note_back
-from backup_platform.targets.home import home_target
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
-__all__ = ["home_target", "note_away", "note_back"]
+from django.db import IntegrityError, transaction
+
+from backup_platform.audit.services import record as record_audit
+from backup_platform.storage.base import StoreUnavailable
+from backup_platform.storage.local import LocalStore
+from backup_platform.targets.availability import note_away, note_back
+from backup_platform.targets.checking import PLACE_FIELDS, settle
+from backup_platform.targets.credentials import Credentials
+from backup_platform.targets.errors import TargetRefused
+from backup_platform.targets.home import home_target
+from backup_platform.targets.models import Target, TargetKind, TargetState
+from backup_platform.tenants.scope import without_tenant_scope
+
+__all__ = ["Credentials", "TargetRefused", "change_target", "create_target", "drain_target", "home_target", "note_away",
+           "note_back", "pause_target", "resume_target", "retire_target", "set_credentials"]  # fmt: skip
+
+FIXED = ("kind", "tenant_id", "path", "bucket", "prefix", "home")
+"""What a target is: other values would leave its copies behind, unseen."""
+CHANGEABLE = ("name", "endpoint", "region", "allow_private", "storage_class", "lock_days", "parity_percent",
+              "capacity_bytes", "watermark_percent", "price", "currency")  # fmt: skip
+
+
+def create_target(target: Target, credentials: Credentials | None, *, actor: str, staff: bool) -> Target:
+    """Keep a new target, made by the caller from its fields. A local directory is made a store.
+
+    `staff`: see `checking.settle`. Raises TargetRefused. Nothing is probed here: `probe.probe_target` does that.
+    """
+    settle(target, credentials, staff=staff)
+    target.home, target.state, target.created_by = False, TargetState.ACTIVE, actor[:200]
+    if target.kind == TargetKind.LOCAL:
+        _make_directory(target)
+    with transaction.atomic():
+        _save(target, new=True)
+        _note("target.added", target, actor, **_shown(target, (*PLACE_FIELDS, *CHANGEABLE)))
+    return target
+
+
+def change_target(target: Target, credentials: Credentials | None, *, actor: str, staff: bool) -> Target:
+    """Keep a target that the caller changed. Another endpoint needs its credentials entered anew, and a new probe.
+
+    Raises TargetRefused, also for a field that says where its copies lie.
+    """
+    before = _row(target)
+    if any(getattr(before, name) != getattr(target, name) for name in FIXED):
+        raise TargetRefused("Kind, tenant, bucket, prefix and directory of a target stay: its copies lie there. Add a"
+                            " new target, and drain this one.")  # fmt: skip
+    if before.home:
+        raise TargetRefused("The platform's own directory is set up by its operator, not here.")
+    settle(target, credentials, staff=staff)
+    _refuse_sent_elsewhere(before, target, credentials)
+    changed = [name for name in CHANGEABLE if getattr(before, name) != getattr(target, name)]
+    if credentials is not None or {"endpoint", "region"} & set(changed):
+        target.flags, target.probed_at = {}, None
+    with transaction.atomic():
+        _save(target, new=False)
+        if changed:
+            _note("target.changed", target, actor, **_shown(target, changed))
+        if credentials is not None:
+            _note("target.credentials_set", target, actor)
+    return target
+
+
+def set_credentials(target: Target, credentials: Credentials, *, actor: str, staff: bool) -> None:
+    """New credentials of a bucket; the old ones are forgotten. Raises TargetRefused."""
+    change_target(target, credentials, actor=actor, staff=staff)
+
+
+def pause_target(target: Target, *, actor: str) -> None:
+    """Write nothing there for a while; what is there is still read."""
+    _move(target, (TargetState.ACTIVE,), TargetState.PAUSED, "target.paused", actor)
+
+
+def resume_target(target: Target, *, actor: str) -> None:
+    """Use it again, also in the middle of draining."""
+    _move(target, (TargetState.PAUSED, TargetState.DRAINING), TargetState.ACTIVE, "target.resumed", actor)
+
+
+def drain_target(target: Target, *, actor: str) -> None:
+    """Write nothing there any more; what is there is copied elsewhere, and goes."""
+    _move(target, (TargetState.ACTIVE, TargetState.PAUSED), TargetState.DRAINING, "target.draining", actor)
+
+
+def retire_target(target: Target, *, actor: str) -> None:
+    """Never ask it again, and forget its credentials. Raises TargetRefused while copies are there."""
+    with transaction.atomic(), without_tenant_scope("a shared target holds copies of every tenant"):
+        Target.objects.select_for_update(of=("self",)).get(pk=target.pk)
+        held = target.copies.exclude(state="gone").count()  # type: ignore[attr-defined] # a relation of the catalogue
+        if held:
+            raise TargetRefused(
+                f"{held:,} copies are at {target.name} still: drain it, and retire it when it is empty."
+            )
+        _move(target, tuple(TargetState), TargetState.RETIRED, "target.retired", actor)
+        Target.objects.filter(pk=target.pk).update(sealed=b"", away_since=None, fault="")
+    note_back(target)
+    target.sealed = b""
+
+
+def _make_directory(target: Target) -> None:
+    try:
+        LocalStore.create(Path(target.path))
+    except StoreUnavailable as fault:
+        raise TargetRefused(f"The directory cannot be used. {fault}", "path") from None
+
+
+def _refuse_sent_elsewhere(before: Target, target: Target, credentials: Credentials | None) -> None:
+    """Whoever may change a target must not be able to let its credentials sign for a server of their choice."""
+    moved = (before.endpoint, before.allow_private) != (target.endpoint, target.allow_private)
+    if target.kind == TargetKind.S3 and moved and credentials is None:
+        raise TargetRefused(
+            "Enter the credentials anew: they are not used with another endpoint unasked.", "access_key"
+        )
+
+
+def _move(target: Target, sources: Iterable[TargetState], to: TargetState, verb: str, actor: str) -> None:
+    if target.home:
+        raise TargetRefused("The platform's own directory is always in use: every pack comes there first.")
+    with transaction.atomic(), without_tenant_scope("a shared target belongs to no tenant"):
+        if not Target.objects.filter(pk=target.pk, state__in=list(sources)).update(state=to):
+            now = _row(target).get_state_display().lower()
+            raise TargetRefused(f"{target.name} is {now}: this cannot be done with it now.")
+        _note(verb, target, actor)
+    target.state = to
+
+
+def _row(target: Target) -> Target:
+    with without_tenant_scope("a shared target belongs to no tenant"):
+        return Target.objects.get(pk=target.pk)
+
+
+def _save(target: Target, *, new: bool) -> None:
+    try:
+        with transaction.atomic(), without_tenant_scope("a shared target belongs to no tenant"):
+            target.save(force_insert=new)
+    except IntegrityError:
+        raise TargetRefused(f"There is a target named {target.name!r} already.", "name") from None
+
+
+def _note(verb: str, target: Target, actor: str, **detail: Any) -> None:
+    record_audit(verb, actor=actor, object=f"target:{target.pk}", tenant=target.tenant_id,
+                 **({"name": target.name, "kind": target.kind} | detail))  # fmt: skip
+
+
+def _shown(target: Target, names: Iterable[str]) -> dict[str, Any]:
+    values = {name: getattr(target, name) for name in names}
+    return {name: str(value) if name == "price" else value for name, value in values.items() if value not in ("", None)}

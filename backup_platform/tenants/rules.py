@@ -37,12 +37,20 @@ _rule(["fleet.EnrollmentToken"], ["add", "change"], "enrollment.create")
 _rule(["vaults.Vault"], ["view"], "machines.view", "snapshots.view")
 _rule(["catalog.Snapshot", "catalog.Session"], ["view"], "snapshots.view")
 _rule(["catalog.Pack"], ["view"], "packs.view")
+_rule(["targets.Target"], ["view"], "targets.view")
+_rule(["targets.Target"], WRITES, "targets.manage")
 _rule(["policies.Policy", "policies.Assignment", "policies.Plan"], ["view"], "policies.view")
 _rule(["policies.Policy", "policies.Assignment"], WRITES, "policies.edit")
 _rule(["jobs.Job", "jobs.JobLine"], ["view"], "jobs.view")
 _rule(["jobs.Job"], ["add", "change"], "jobs.run")
 _rule(["jobs.JobLimits"], ["view"], "machines.view", "tenant.manage")
 _rule(["jobs.JobLimits"], WRITES, "tenant.manage")
+_rule(["retention.Hold"], ["view"], "holds.view")
+_rule(["retention.Hold"], ["add", "change"], "holds.manage")
+_rule(["retention.Expiry", "retention.ExpiryStop"], ["view"], "snapshots.view")
+_rule(["retention.Expiry", "retention.ExpiryStop"], ["change"], "snapshots.manage")
+_rule(["retention.RetentionRules"], ["view"], "policies.view", "tenant.manage")
+_rule(["retention.RetentionRules"], ["add", "change"], "tenant.manage")
 _NOTIFICATIONS = [f"notifications.{name}" for name in ("Alert", "Channel", "Snooze", "Delivery", "WatchRules")]
 _rule(_NOTIFICATIONS, ["view"], "notifications.view")
 _rule(["notifications.Alert", "notifications.Delivery"], ["change"], "notifications.manage")
@@ -58,6 +66,8 @@ MACHINE_PATHS: dict[str, str] = {
     "jobs.Job": "machine",
     "jobs.JobLine": "job__machine",
     "policies.Plan": "machine",
+    "retention.Expiry": "snapshot__machine",
+    "retention.ExpiryStop": "machine",
     "notifications.Alert": "machine",
 }
 # The same by group, and by rows of another model that point here: a policy is theirs to see where it has a plan.
