@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import secrets
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -25,6 +27,7 @@ from .models import EnrollmentToken, MachineGroup
 DEFAULT_LIFE = timedelta(minutes=15)
 LONGEST_LIFE = timedelta(days=30)
 MAX_USES = 10_000
+TOKEN_SIZE = 32
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,12 @@ class Terms:
             raise TermsRefused(f"An enrolment may be used 1 to {MAX_USES} times, not {self.uses}.")
         if not timedelta(minutes=1) <= self.life <= LONGEST_LIFE:
             raise TermsRefused(f"An enrolment lives between a minute and {LONGEST_LIFE.days} days.")
+
+
+def new_token() -> tuple[bytes, str]:
+    """A fresh token, and how it is written in an enrolment string."""
+    token = secrets.token_bytes(TOKEN_SIZE)
+    return token, base64.urlsafe_b64encode(token).rstrip(b"=").decode("ascii")
 
 
 def create_token(vault: Vault, token: bytes, blob: bytes, *, actor: Asker, **terms: Any) -> EnrollmentToken:

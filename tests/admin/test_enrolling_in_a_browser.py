@@ -40,15 +40,19 @@ with sync_playwright() as playwright:
     page.on("pageerror", lambda fault: faults.append(str(fault)))
     page.on("request", lambda request: sent.append([request.url, request.post_data or ""]))
     page.goto(address + "/admin/fleet/enrollmenttoken/add/")
-    page.set_input_files("#key-file", key_file)
-    page.wait_for_function(
-        "document.getElementById('key-said').textContent || !document.getElementById('faults').hidden")
+    if key_file == "-":
+        page.check("#without-key")
+        page.select_option("#vault", index=0)
+    else:
+        page.set_input_files("#key-file", key_file)
+        page.wait_for_function(
+            "document.getElementById('key-said').textContent || !document.getElementById('faults').hidden")
     name = page.input_value("[name=machine_name]")
     page.check("[name=write_only]", force=True)
     page.click("#enroll button[type=submit]")
     page.wait_for_function(
         "!document.getElementById('made').hidden || !document.getElementById('faults').hidden", timeout=60000)
-    print(json.dumps({"string": page.text_content("#string"), "fault": page.text_content("#faults"), "name": name,
+    print(json.dumps({"string": page.text_content("#string"), "command": page.text_content("#command"), "fault": page.text_content("#faults"), "name": name,
                       "sent": sent, "faults": faults}))
     browser.close()
 """
@@ -71,16 +75,17 @@ def key_of(vault, **changes) -> EnrollmentKey:
     return EnrollmentKey(**values | changes)
 
 
-def drive(live_server, vault, content: bytes, directory: Path) -> dict:
-    """What an operator's browser did with a key file of this content."""
+def drive(live_server, vault, content: bytes | None, directory: Path) -> dict:
+    """What an operator's browser did with a key file of this content; None: without one."""
     with tenant_scope(vault.tenant_id):
         user, _ = User.objects.get_or_create(username="operator")
         Member.objects.get_or_create(user=user, tenant=vault.tenant, role=Role.OPERATOR)
     client = Client()
     client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
     file = directory / "enrolment-key.json"
-    file.write_bytes(content)
-    arguments = [CHROMIUM, live_server.url, client.cookies["sessionid"].value, str(file)]
+    file.write_bytes(content or b"")
+    key_file = "-" if content is None else str(file)
+    arguments = [CHROMIUM, live_server.url, client.cookies["sessionid"].value, key_file]
     done = subprocess.run(
         [sys.executable, "-c", DRIVER, *arguments], capture_output=True, text=True, timeout=180, check=False
     )
@@ -113,3 +118,15 @@ def test_a_wrong_key_file_is_refused_with_a_sentence(live_server, vault, tmp_pat
     assert other["string"] == ""
     with tenant_scope(vault.tenant_id):
         assert not EnrollmentToken.objects.exists()
+
+
+def test_without_a_key_file_the_page_makes_the_platforms_part(live_server, vault, tmp_path):
+    seen = drive(live_server, vault, None, tmp_path)
+    assert (seen["faults"], seen["fault"]) == ([], "")
+    string = EnrollmentString.parse(seen["string"], key_file=True)
+    assert (string.host, string.port, string.ca_hash) == ("backup.example.org", 9443, authority().fingerprint)
+    assert seen["command"] == "strongroom enroll - --key FILE --write-only"
+    with tenant_scope(vault.tenant_id):
+        token = EnrollmentToken.objects.get()
+    assert bytes(token.token_hash) == string.token_hash
+    assert (bytes(token.blob), token.vault_id, token.write_only) == (b"", vault.pk, True)

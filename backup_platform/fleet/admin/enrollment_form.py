@@ -28,7 +28,10 @@ HASH_DIGITS = 64
 
 
 class EnrollmentForm(forms.Form):
-    """Terms from the person; token hash, blob and vault from the page's script. Never the token or a key."""
+    """Terms from the person; token hash, blob and vault from the page's script. Never the token or a key.
+
+    `without_key`: the enrolment key file is given on each machine, so there is no blob, and no hash of a token either.
+    """
 
     uses = forms.IntegerField(
         label="Machines that may use it", min_value=1, max_value=MAX_USES, initial=1,
@@ -53,10 +56,9 @@ class EnrollmentForm(forms.Form):
         label="Needs approval", required=False, widget=UnfoldBooleanSwitchWidget,
         help_text="A new machine waits until somebody has compared its fingerprint.",
     )  # fmt: skip
-    token_hash = forms.CharField(
-        widget=forms.HiddenInput, error_messages={"required": "The page's script did not run."}
-    )
-    blob = forms.CharField(widget=forms.HiddenInput, max_length=2 * MAX_BLOB, error_messages={"required": "No blob."})
+    without_key = forms.BooleanField(required=False, widget=forms.HiddenInput)
+    token_hash = forms.CharField(widget=forms.HiddenInput, required=False)
+    blob = forms.CharField(widget=forms.HiddenInput, max_length=2 * MAX_BLOB, required=False)
     vault_id = forms.CharField(widget=forms.HiddenInput, max_length=36, error_messages={"required": "No vault."})
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -65,8 +67,12 @@ class EnrollmentForm(forms.Form):
         chooser.queryset = MachineGroup.objects.order_by("name")
 
     def clean_token_hash(self) -> bytes:
-        """SHA-256 of the token that the browser made."""
+        """SHA-256 of the token that the browser made; nothing without a key."""
         text = self.cleaned_data["token_hash"]
+        if self.cleaned_data["without_key"]:
+            return b""
+        if not text:
+            raise forms.ValidationError("The page's script did not run.")
         try:
             value = bytes.fromhex(text) if len(text) == HASH_DIGITS else b""
         except ValueError:
@@ -76,7 +82,11 @@ class EnrollmentForm(forms.Form):
         return value
 
     def clean_blob(self) -> bytes:
-        """What the browser sealed."""
+        """What the browser sealed; nothing without a key."""
+        if self.cleaned_data["without_key"]:
+            return b""
+        if not self.cleaned_data["blob"]:
+            raise forms.ValidationError("No blob.")
         try:
             return base64.b64decode(self.cleaned_data["blob"], validate=True)
         except (binascii.Error, ValueError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import JsonResponse
@@ -19,7 +21,7 @@ from backup_platform.fleet.errors import AuthorityFault, TermsRefused
 from backup_platform.fleet.models import EnrollmentToken
 from backup_platform.fleet.reaching import enrollment_address
 from backup_platform.fleet.services import authority
-from backup_platform.fleet.tokens import register_token, withdraw_token
+from backup_platform.fleet.tokens import new_token, register_token, withdraw_token
 from backup_platform.tenants.errors import OutOfReach
 from backup_platform.vaults.models import Vault
 from protocol.stored.errors import FormatError
@@ -75,12 +77,20 @@ class EnrollmentTokenAdmin(AskingAdmin, TenantModelAdmin):
             return JsonResponse({"faults": [text for texts in form.errors.values() for text in texts]}, status=400)
         try:
             vault, address, ca = form.vault(), enrollment_address(), authority().fingerprint.hex()
-            row = register_token(vault, form.cleaned_data["token_hash"], form.cleaned_data["blob"], form.terms(),
-                                 by=asking(request))  # fmt: skip
+            row, token = self._make(form, vault, asking(request))
         except (TermsRefused, FormatError, AuthorityFault, OutOfReach) as fault:
             return JsonResponse({"faults": [str(fault)]}, status=400)
         link = reverse("admin:fleet_enrollmenttoken_change", args=[row.pk])
-        return JsonResponse({"address": address, "ca": ca, "link": link, "expires": row.expires_at.isoformat()})
+        said = {"address": address, "ca": ca, "link": link, "expires": row.expires_at.isoformat(), "token": token}
+        return JsonResponse(said)
+
+    def _make(self, form, vault, by):
+        """The row; and the token, where no browser has made one: without a key there is nothing to keep from us."""
+        given = form.cleaned_data
+        if not given["without_key"]:
+            return register_token(vault, given["token_hash"], given["blob"], form.terms(), by=by), ""
+        token, text = new_token()
+        return register_token(vault, hashlib.sha256(token).digest(), b"", form.terms(), by=by), text
 
     @action(description="Withdraw", icon="block", variant=ActionVariant.DANGER, permissions=["withdraw"])
     def withdraw(self, request, object_id):

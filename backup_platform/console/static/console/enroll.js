@@ -1,5 +1,6 @@
 // Makes an enrolment in the browser. The key file is read here and never sent; neither are the token and the one-time
-// key. What is sent: the token's SHA-256 and the sealed blob (docs/storage-format.md, section 14).
+// key. What is sent: the token's SHA-256 and the sealed blob (docs/storage-format.md, section 14). Or nothing of the kind: then
+// the platform makes the token, the line has no key, and the key file is given on the new machine.
 
 const PREFIX = Uint8Array.of(0x53, 0x54, 0x52, 0x4d, 10, 1, 1, 0); // "STRM", enrolment blob, format 1, AES-256-GCM
 const SECRET_SIZE = 32;
@@ -101,9 +102,14 @@ async function seal(found, writeOnly) {
 
 async function register(made) {
   const body = new FormData(form); // the file's field has no name, so the file is not in it
-  body.set("token_hash", hex(made.tokenHash));
-  body.set("blob", base64(made.blob));
-  body.set("vault_id", hex(key.vault));
+  if (made) {
+    body.set("token_hash", hex(made.tokenHash));
+    body.set("blob", base64(made.blob));
+    body.set("vault_id", hex(key.vault));
+  } else {
+    body.set("without_key", "on");
+    body.set("vault_id", byId("vault").value);
+  }
   const answer = await fetch(location.pathname, { method: "POST", body, redirect: "error" });
   const said = await answer.json().catch(() => ({}));
   if (!answer.ok) throw new Fault((said.faults || ["The platform refused it. Reload the page and try again."]).join(" "));
@@ -111,8 +117,13 @@ async function register(made) {
 }
 
 function show(said, made) {
-  byId("string").textContent =
-    `${said.address}?token=${base64url(made.token)}&ca=${said.ca}#${base64url(made.oneTimeKey)}`;
+  const token = made ? base64url(made.token) : said.token;
+  const key = made ? `#${base64url(made.oneTimeKey)}` : "";
+  byId("string").textContent = `${said.address}?token=${token}&ca=${said.ca}${key}`;
+  if (!made) {
+    const more = form.elements.write_only.checked ? " --write-only" : "";
+    byId("command").textContent = `strongroom enroll - --key FILE${more}`;
+  }
   byId("until").textContent = new Date(said.expires).toLocaleString();
   byId("watch").href = said.link;
   form.hidden = true;
@@ -144,11 +155,12 @@ async function readFile(event) {
 
 async function submit(event) {
   event.preventDefault();
-  if (!key) return complain(new Fault("Choose the enrolment key file first."));
+  const without = byId("without-key").checked;
+  if (!key && !without) return complain(new Fault("Choose the enrolment key file first."));
   const button = form.querySelector("button[type=submit]");
   button.disabled = true;
   try {
-    const made = await seal(key, form.elements.write_only.checked);
+    const made = without ? null : await seal(key, form.elements.write_only.checked);
     show(await register(made), made);
   } catch (fault) {
     complain(fault);
@@ -157,6 +169,15 @@ async function submit(event) {
   }
 }
 
+function choose() {
+  const without = byId("without-key").checked;
+  byId("with-key").hidden = without;
+  byId("vault-choice").hidden = !without;
+  byId("key-file").required = !without;
+  complain(new Fault(""));
+}
+
+byId("without-key").addEventListener("change", choose);
 byId("key-file").addEventListener("change", readFile);
 form.addEventListener("submit", submit);
 byId("copy").addEventListener("click", async () => {
@@ -165,5 +186,6 @@ byId("copy").addEventListener("click", async () => {
 });
 if (!globalThis.crypto?.subtle) {
   byId("no-crypto").hidden = false;
-  form.querySelector("button[type=submit]").disabled = true;
+  byId("without-key").checked = byId("without-key").disabled = true;
+  choose();
 }
