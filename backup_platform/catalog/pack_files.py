@@ -24,7 +24,6 @@ from backup_platform.storage.base import NotFound, StoreError
 from backup_platform.targets.models import TargetState
 from backup_platform.targets.opening import open_store
 
-USUAL_CACHE_BYTES = 1024 * 1024 * 1024
 
 
 class PackGone(Exception):
@@ -95,8 +94,7 @@ def openings(pack: Pack) -> Iterator[Callable[[], BinaryIO]]:
 
 def read_cache() -> BlockCache:
     """This host's cache of blocks that came from targets, below the home."""
-    limit = getattr(settings, "STRONGROOM_READ_CACHE_BYTES", USUAL_CACHE_BYTES)
-    return _cache_at(stores.home() / "cache" / "packs", int(limit))
+    return _cache_at(stores.home() / "cache" / "packs", settings.STRONGROOM_READ_CACHE_BYTES)
 
 
 @lru_cache(maxsize=4)

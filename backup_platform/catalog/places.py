@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Q, QuerySet, Sum
 
 from backup_platform.catalog.models import Copy, CopyState, Pack, PackPlace, Snapshot, SnapshotCopy
 
@@ -65,9 +64,8 @@ def with_places(packs: QuerySet[Pack]) -> QuerySet[Pack]:
     return packs.annotate(good_copies=GOOD_COPIES)
 
 
-def single_bytes(packs: Iterable[Pack] | QuerySet[Pack] | None = None) -> int:
+def single_bytes() -> int:
     """Bytes of the scope's packs that are in one place only."""
-    rows = with_places(Pack.objects.filter(place__in=(*HERE, PackPlace.REMOTE)))
-    here = rows.filter(place__in=HERE, good_copies=0)
-    remote = rows.filter(place=PackPlace.REMOTE, good_copies__lte=1)
-    return sum(here.values_list("bytes", flat=True)) + sum(remote.values_list("bytes", flat=True))
+    rows = with_places(Pack.objects.filter(place__in=(*HERE, PackPlace.REMOTE)).order_by())
+    alone = rows.filter(Q(place__in=HERE, good_copies=0) | Q(place=PackPlace.REMOTE, good_copies__lte=1))
+    return int(alone.aggregate(total=Sum("bytes"))["total"] or 0)

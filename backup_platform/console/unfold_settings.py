@@ -84,6 +84,9 @@ NAVIGATION = [
         "separator": True,
         "items": [
             _item("Targets", "database", "targets.Target"),
+            _item("Tier rules", "low_priority", "tiering.TierRule"),
+            _item("Copies", "file_copy", "catalog.Copy"),
+            _item("Snapshots at targets", "cloud_done", "catalog.SnapshotCopy"),
         ],
     },
     {

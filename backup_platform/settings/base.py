@@ -20,14 +20,19 @@ from backup_platform.settings.environment import (
     session_options,
 )
 from backup_platform.settings.log_records import logging_settings
+from backup_platform.settings.retention import *
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 
 # Everything that an instance keeps on this host: secrets, certificates, spools, the local target.
 STRONGROOM_HOME = Path(os.environ.get("STRONGROOM_HOME") or BASE_DIR / "var").absolute()
 STRONGROOM_GATEWAY_PORT = read_number("STRONGROOM_GATEWAY_PORT", 0)
+# Blocks of packs that were read from targets are kept below the home, up to this many bytes.
+STRONGROOM_READ_CACHE_BYTES = read_number("STRONGROOM_READ_CACHE_MIB", 1024) * 1024 * 1024
 # Where agents reach the gateway: written into enrolment strings.
 STRONGROOM_GATEWAY_ADDRESS = os.environ.get("STRONGROOM_GATEWAY_ADDRESS", "")
+# Whether gateways announce themselves on the local network: auto, on or off (gateway/announcing.py).
+STRONGROOM_ANNOUNCE = os.environ.get("STRONGROOM_ANNOUNCE") or "auto"
 
 DEBUG = False
 SECRET_KEY = read_setting("DJANGO_SECRET_KEY", "")
@@ -68,6 +73,7 @@ INSTALLED_APPS = [
     "backup_platform.retention",
     "backup_platform.tiering",
     "backup_platform.upkeep",
+    "backup_platform.rebuilding",
     "backup_platform.audit",
     "backup_platform.notifications",
     "backup_platform.reports",

@@ -1,0 +1,307 @@
+"""Pages for tier rules and for what lies where: parse, ask who may, call one service, render."""
+
+from __future__ import annotations
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import Http404
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from unfold.decorators import action, display
+from unfold.widgets import UnfoldAdminSelectWidget
+
+from backup_platform.catalog.models import Copy, CopyState, SnapshotCopy
+from backup_platform.console import showing
+from backup_platform.console.model_admin import TENANT_FILTER, RefusalsAsMessages, TenantModelAdmin
+from backup_platform.console.site import actor_of
+from backup_platform.tiering import services
+from backup_platform.tiering.errors import TieringRefused
+from backup_platform.tiering.finding import targets_for_rules
+from backup_platform.tiering.lag import figures, lag_of_rule
+from backup_platform.tiering.models import CopyWhen, EvictWhen, TierRule
+
+COPY_COLOURS = {
+    CopyState.GOOD.label: "success",
+    CopyState.WRITING.label: "info",
+    CopyState.DAMAGED.label: "danger",
+    CopyState.LEAVING.label: "warning",
+    CopyState.GONE.label: "default",
+}
+DAYS = "Days after a pack was verified; counts only where days are chosen above."
+
+
+class TierRuleForm(forms.ModelForm):
+    """A rule. Its target is chosen by name among the tenant's own and the shared ones."""
+
+    where = forms.ChoiceField(label="Target", widget=UnfoldAdminSelectWidget)
+
+    class Meta:
+        model = TierRule
+        fields = ["copy_when", "copy_days", "at_once", "evict_when", "evict_days", "min_copies"]
+        labels = {
+            "copy_when": "Copy packs", "copy_days": "Copy after days", "at_once": "Small packs at once",
+            "evict_when": "Local copies go", "evict_days": "Go after days", "min_copies": "Copies that must be good",
+        }  # fmt: skip
+        help_texts = {"copy_days": DAYS, "evict_days": DAYS}
+
+    usable: tuple = ()
+    """The targets that may be chosen; set for each request."""
+
+    def __init__(self, *arguments, **named):
+        super().__init__(*arguments, **named)
+        if "where" in self.fields:
+            self.fields["where"].choices = [(str(target.pk), target.name) for target in self.usable]
+            if self.instance.target_id:
+                self.fields["where"].initial = str(self.instance.target_id)
+
+    def clean(self):
+        """Turn the choice into the target."""
+        cleaned = super().clean() or self.cleaned_data
+        chosen = {str(target.pk): target for target in self.usable}.get(cleaned.get("where", ""))
+        if chosen is not None:
+            self.instance.target = chosen
+        return cleaned
+
+
+@admin.register(TierRule)
+class TierRuleAdmin(RefusalsAsMessages, TenantModelAdmin):
+    """When packs are copied, when local copies go, and how far each target is behind."""
+
+    allowed = frozenset({"view", "add", "change", "delete"})
+    refusals = (TieringRefused,)
+    form = TierRuleForm
+    list_display = ["target_shown", "copy_shown", "evict_shown", "state_shown", "lag_shown", "there_shown",
+                    "cost_shown", "tenant"]  # fmt: skip
+    list_filter = ["copy_when", "evict_when", TENANT_FILTER]
+    actions_detail = ["pause", "drain"]
+    shown = ["target_shown", "copy_shown", "evict_shown", "state_shown", "lag_shown", "there_shown", "cost_shown"]
+
+    def get_queryset(self, request):
+        """With targets, shared ones among them."""
+        return super().get_queryset(request).select_related("target", "tenant")
+
+    def get_fieldsets(self, request, obj=None):
+        """Fields for who may change, what they say for who may look."""
+        figures_too = [("Now", {"fields": ["state_shown", "lag_shown", "there_shown", "cost_shown"]})] if obj else []
+        if not self.may(request, "change" if obj else "add"):
+            return [(None, {"fields": self.shown})]
+        return [
+            (None, {"fields": ["where"]}),
+            ("Copying", {"fields": ["copy_when", "copy_days", "at_once"]}),
+            ("Leaving this host", {"fields": ["evict_when", "evict_days", "min_copies"]}),
+            *figures_too,
+        ]
+
+    def get_readonly_fields(self, request, obj=None):
+        """What is computed."""
+        return self.shown
+
+    def get_form(self, request, obj=None, change=False, **kwargs):
+        """The form, with the targets that this tenant may use."""
+        kwargs["fields"] = None if not self.may(request, "change" if obj else "add") else TierRuleForm.Meta.fields
+        if kwargs["fields"] is None:
+            kwargs["fields"] = []
+        form = super().get_form(request, obj, change=change, **kwargs)
+        tenant = obj.tenant_id if obj else getattr(self._tenant(request), "pk", None)
+        return type(form.__name__, (form,), {"usable": tuple(targets_for_rules(tenant))})
+
+    def save_model(self, request, obj, form, change):
+        """By the service, so that it is checked and audited as everywhere."""
+        if not change:
+            tenant = self._tenant(request)
+            obj.tenant_id = tenant.pk if tenant else None
+        services.save_rule(obj, self._person(request))
+
+    def delete_model(self, request, obj):
+        """By the service, for the same reason."""
+        services.remove_rule(obj, self._person(request))
+
+    def has_act_permission(self, request, object_id=None):
+        """For unfold's actions."""
+        return self.may(request, "change")
+
+    @action(description="Pause or resume", icon="pause", permissions=["act"])
+    def pause(self, request, object_id):
+        """Stop copying by this rule, or go on."""
+        rule = self._found(request, object_id)
+        paused = rule.paused_at is not None
+        if request.method != "POST":
+            stopped = "Nothing more is copied by this rule, and nothing leaves by it. What is there stays and is read."
+            lines = ["Copying goes on, with what has become due meanwhile." if paused else stopped]
+            return self._ask(request, rule, "Resume this rule?" if paused else "Pause this rule?", lines,
+                             "Resume" if paused else "Pause")  # fmt: skip
+        return self._do(request, rule, lambda: services.pause_rule(rule, self._person(request), paused=not paused),
+                        "It is at work again." if paused else "It is paused.")  # fmt: skip
+
+    @action(description="Drain the target", icon="move_down", permissions=["act"])
+    def drain(self, request, object_id):
+        """Empty the target of this rule."""
+        rule = self._found(request, object_id)
+        actor = actor_of(request)
+        if rule.target.tenant_id is None and not (actor and actor.is_platform_staff):
+            raise PermissionDenied
+        if request.method != "POST":
+            lines = [
+                "What lies only there is copied elsewhere first: to other targets by their rules, else home.",
+                "Then its copies leave, an hour after each was let go, and the target is retired.",
+            ]
+            return self._ask(request, rule, f"Drain {rule.target.name}?", lines, "Drain it", danger=True)
+        return self._do(request, rule, lambda: services.start_drain(rule.target, self._person(request)),
+                        "It is being drained.")  # fmt: skip
+
+    @display(description="Target")
+    def target_shown(self, rule):
+        return rule.target.name
+
+    @display(description="Copied")
+    def copy_shown(self, rule):
+        words = f"{rule.copy_days} days after verifying" if rule.copy_when == CopyWhen.DAYS else ""
+        small = "" if rule.at_once else "; small packs wait to be joined"
+        return (words or rule.get_copy_when_display()) + small
+
+    @display(description="Local copies go")
+    def evict_shown(self, rule):
+        words = f"{rule.evict_days} days after verifying" if rule.evict_when == EvictWhen.DAYS else ""
+        needed = "" if rule.evict_when == EvictWhen.NEVER else f", with {rule.min_copies} read back"
+        return (words or rule.get_evict_when_display()) + needed
+
+    @display(description="State", label={"at work": "success", "paused": "warning", "away": "danger"})
+    def state_shown(self, rule):
+        if rule.paused_at:
+            return "paused"
+        return "away" if rule.target.away_since else "at work"
+
+    @display(description="Behind")
+    def lag_shown(self, rule):
+        lag = lag_of_rule(rule)
+        if not lag.packs:
+            return "nothing"
+        return f"{showing.number(lag.packs)} packs, {showing.size(lag.bytes)}, {showing.duration(lag.seconds())}"
+
+    @display(description="There")
+    def there_shown(self, rule):
+        there = figures(rule.target, rule.tenant_id)
+        damaged = f", {there.damaged} damaged" if there.damaged else ""
+        return f"{showing.number(there.copies)} packs, {showing.size(there.bytes)}{damaged}"
+
+    @display(description="Costs a month")
+    def cost_shown(self, rule):
+        cost = figures(rule.target, rule.tenant_id).cost
+        return showing.NOTHING if cost is None else f"{cost:.2f} {rule.target.currency}".strip()
+
+    def _tenant(self, request):
+        actor = actor_of(request)
+        return actor.tenant if actor else None
+
+    def _person(self, request):
+        actor = actor_of(request)
+        return actor.name if actor else ""
+
+    def _found(self, request, object_id):
+        rule = self.get_object(request, object_id)
+        if rule is None:
+            raise Http404
+        if not self.has_act_permission(request):
+            raise PermissionDenied
+        return rule
+
+    def _back(self, rule):
+        return reverse("admin:tiering_tierrule_change", args=[rule.pk])
+
+    def _ask(self, request, rule, title, lines, button, *, danger=False):
+        context = {**self.admin_site.each_context(request), "title": title, "opts": self.opts, "lines": lines,
+                   "button": button, "danger": danger, "back": self._back(rule)}  # fmt: skip
+        return TemplateResponse(request, "notifications/ask.html", context)
+
+    def _do(self, request, rule, act, words):
+        try:
+            act()
+            messages.success(request, words)
+        except TieringRefused as refusal:
+            messages.error(request, str(refusal))
+        return redirect(self._back(rule))
+
+
+@admin.register(Copy)
+class CopyAdmin(TenantModelAdmin):
+    """Packs at targets."""
+
+    list_display = ["pack_shown", "target_shown", "state_shown", "size_shown", "written_shown", "checked_shown",
+                    "tenant"]  # fmt: skip
+    list_filter = ["state", TENANT_FILTER]
+    search_fields = ["=pack__uid"]
+    fields = ["pack_shown", "target_shown", "state_shown", "fault", "size_shown", "key_shown", "written_shown",
+              "checked_shown", "leaves_shown", "tenant"]  # fmt: skip
+
+    def get_queryset(self, request):
+        """With packs and targets, shared ones among them."""
+        return super().get_queryset(request).select_related("pack", "target", "tenant")
+
+    @display(description="Pack")
+    def pack_shown(self, copy):
+        return showing.code(copy.pack.uid.hex, 12)
+
+    @display(description="Target")
+    def target_shown(self, copy):
+        return copy.target.name
+
+    @display(description="State", ordering="state", label=COPY_COLOURS)
+    def state_shown(self, copy):
+        return copy.get_state_display()
+
+    @display(description="Size", ordering="bytes")
+    def size_shown(self, copy):
+        return showing.size(copy.bytes)
+
+    @display(description="Key")
+    def key_shown(self, copy):
+        return showing.code(copy.key)
+
+    @display(description="Copied")
+    def written_shown(self, copy):
+        return showing.moment(copy.written_at)
+
+    @display(description="Read back", ordering="checked_at")
+    def checked_shown(self, copy):
+        return showing.moment(copy.checked_at)
+
+    @display(description="Is removed")
+    def leaves_shown(self, copy):
+        return showing.moment(copy.leaves_at)
+
+
+@admin.register(SnapshotCopy)
+class SnapshotCopyAdmin(TenantModelAdmin):
+    """Snapshots at targets: their objects first, then all that they need."""
+
+    list_display = ["snapshot_shown", "machine_shown", "target_shown", "objects_shown", "complete_shown", "tenant"]
+    list_filter = [TENANT_FILTER]
+    fields = ["snapshot_shown", "machine_shown", "target_shown", "objects_shown", "lifecycle", "complete_shown",
+              "fault", "tenant"]  # fmt: skip
+
+    def get_queryset(self, request):
+        """With machines and targets, without the columns that may be megabytes."""
+        rows = super().get_queryset(request).select_related("snapshot__machine", "target", "tenant")
+        return rows.defer("snapshot__bitmap", "snapshot__blocks", "snapshot__recipients", "snapshot__statement")
+
+    @display(description="Snapshot")
+    def snapshot_shown(self, row):
+        return showing.code(row.snapshot_id.hex, 12)
+
+    @display(description="Machine")
+    def machine_shown(self, row):
+        return row.snapshot.machine.name
+
+    @display(description="Target")
+    def target_shown(self, row):
+        return row.target.name
+
+    @display(description="Records there since")
+    def objects_shown(self, row):
+        return showing.moment(row.objects_at)
+
+    @display(description="Complete since")
+    def complete_shown(self, row):
+        return showing.moment(row.complete_at)
