@@ -39,6 +39,7 @@ TICKS = {
     "strongroom.tier": (15, "control"),
     "strongroom.tier_watch": (60, "control"),
     "strongroom.daily": (24 * 3600, "control"),
+    "strongroom.ask_for_reclaim": (300, "control"),
 }
 """Each tick's seconds and queue."""
 

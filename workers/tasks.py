@@ -123,3 +123,24 @@ def daily() -> None:
 @app.task(name="strongroom.canary")
 def canary() -> None:
     beat()
+
+
+@app.task(name="strongroom.reclaim_vault")
+def reclaim_vault(job_id: str) -> None:
+    from backup_platform.upkeep import jobs as upkeep
+
+    run_job(job_id, upkeep.reclaim)
+
+
+@app.task(name="strongroom.compact_vault")
+def compact_vault(job_id: str) -> None:
+    from backup_platform.upkeep import jobs as upkeep
+
+    run_job(job_id, upkeep.compact)
+
+
+@app.task(name="strongroom.ask_for_reclaim")
+def ask_for_reclaim() -> None:
+    from backup_platform.upkeep.jobs import ask_due
+
+    run_alone("ask_for_reclaim", ask_due)

@@ -19,6 +19,8 @@ ROUTES: dict[tuple[str, str], Route] = {
     (JobKind.VERIFY, "pack"): Route("strongroom.verify_pack", "verify"),
     (JobKind.DEDUPLICATE, "pack"): Route("strongroom.deduplicate_pack", "verify"),
     (JobKind.VERIFY, "snapshot"): Route("strongroom.complete_snapshot", "verify"),
+    (JobKind.RECLAIM, "vault"): Route("strongroom.reclaim_vault", "tier"),
+    (JobKind.COMPACT, "vault"): Route("strongroom.compact_vault", "tier"),
     (JobKind.TIER, "pack"): Route("strongroom.tier_pack", "tier"),
     (JobKind.TIER, "snapshot"): Route("strongroom.tier_snapshot", "tier"),
     (JobKind.TIER, "target"): Route("strongroom.tier_target", "tier"),
