@@ -30,6 +30,7 @@ class ObjectType(IntEnum):
     MANIFEST_SEGMENT = 11
     REFERENCE_LIST = 12
     PLATFORM_BACKUP = 13
+    PARITY = 14
 
     @property
     def title(self) -> str:
@@ -51,6 +52,7 @@ ALGORITHMS: dict[ObjectType, frozenset[int]] = {
     ObjectType.MANIFEST_SEGMENT: frozenset({1}),
     ObjectType.REFERENCE_LIST: frozenset({1}),  # BLAKE3 digests
     ObjectType.PLATFORM_BACKUP: frozenset({1}),  # RSA-OAEP as above, AES-256-GCM in pieces
+    ObjectType.PARITY: frozenset({1}),  # Reed-Solomon over GF(2^8), BLAKE3 digests
 }
 """The algorithm numbers that this version reads, by type."""
 
