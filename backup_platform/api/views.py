@@ -42,7 +42,7 @@ class SnapshotSerializer(serializers.ModelSerializer):
     class Meta:
         model = Snapshot
         fields = ["id", "machine", "tenant", "vault", "sequence", "state", "fault", "machine_time", "received_at",
-                  "verified_at", "stored_bytes", "statistics"]  # fmt: skip
+                  "verified_at", "proven_at", "stored_bytes", "statistics"]  # fmt: skip
 
 
 class ByName(CursorPagination):

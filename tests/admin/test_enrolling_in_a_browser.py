@@ -52,8 +52,8 @@ with sync_playwright() as playwright:
     page.click("#enroll button[type=submit]")
     page.wait_for_function(
         "!document.getElementById('made').hidden || !document.getElementById('faults').hidden", timeout=60000)
-    print(json.dumps({"string": page.text_content("#string"), "command": page.text_content("#command"), "fault": page.text_content("#faults"), "name": name,
-                      "sent": sent, "faults": faults}))
+    print(json.dumps({"string": page.text_content("#string"), "fault": page.text_content("#faults"), "name": name,
+                      "command": page.text_content("#command"), "sent": sent, "faults": faults}))
     browser.close()
 """
 

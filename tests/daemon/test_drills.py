@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 from pathlib import Path
 from uuid import UUID
 
@@ -14,13 +12,15 @@ from agents.daemon.children import progress_text
 from agents.daemon.drill_words import of_drill
 from agents.daemon.job_plan import plan_drill
 from agents.daemon.job_records import JobRecords
+from agents.daemon.work import Work
 from agents.errors import Refused
+from agents.state import AgentHome
 from backup_platform.catalog.models import Snapshot
 from backup_platform.fleet.models import Machine
 from backup_platform.jobs.drills import request_drill
 from backup_platform.jobs.errors import JobRefused
 from backup_platform.tenants.scope import without_tenant_scope
-from tests.daemon.daemons import daemon_of, job_of, machine_of, until, wait_for_state
+from tests.daemon.daemons import daemon_of, machine_of, wait_for_state
 from tests.end_to_end.stage import Agent, World
 from tests.end_to_end.test_drilling import rot
 
@@ -81,18 +81,34 @@ def test_drill_that_meets_damage_fails_and_says_so(world: World, agent: Agent):
     assert not (agent.home / "drills").exists()
 
 
-@pytest.mark.django_db(transaction=True)
-def test_killed_drill_leaves_nothing_behind(world: World, agent: Agent):
-    left = agent.home / "drills"
-    with daemon_of(agent) as daemon:
-        job_id = ask(world)
-        record = until(lambda: next((one for one in JobRecords(agent.home).all() if one.runs()), None), daemon.said)
-        left.mkdir(exist_ok=True)
-        (left / "half").write_bytes(b"half a file")
-        process = record.process()
-        os.kill(process.pid, signal.SIGKILL)
-        until(lambda: job_of(job_id).state != "running", daemon.said)
-        until(lambda: not left.exists(), daemon.said)
+def leave(home: AgentHome) -> Path:
+    left = home.path / "drills"
+    left.mkdir(parents=True)
+    (left / "half").write_bytes(b"half a file")
+    return left
+
+
+def test_what_a_killed_drill_has_left_goes_with_its_process(tmp_path: Path):
+    home = AgentHome(tmp_path / "home")
+    home.prepare()
+    JobRecords(home.path).add(bytes(16), "lease", "drill", {"snapshot": SNAPSHOT})
+    work = Work(home)
+    left = leave(home)
+    assert work.look()
+    assert not left.exists()
+    (_, told) = next(iter(work.reports()))
+    assert told.outcome == "temporary"
+
+
+def test_what_a_killed_drill_has_left_goes_when_the_daemon_begins(tmp_path: Path):
+    home = AgentHome(tmp_path / "home")
+    home.prepare()
+    left = leave(home)
+    with home.locked("drill.lock"):
+        Work(home)
+        assert left.exists(), "somebody is at work there"
+    Work(home)
+    assert not left.exists()
 
 
 @pytest.mark.django_db(transaction=True)

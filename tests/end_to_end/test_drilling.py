@@ -20,7 +20,7 @@ MIB = 1 << 20
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """Sixty small files, one empty one, one that nobody may read but its owner, and three of a megabyte."""
+    """Sixty small files, an empty one, one that only its owner may read, and three of a megabyte."""
     top = tmp_path / "source"
     (top / "deep/er").mkdir(parents=True)
     chance = random.Random(5)
@@ -28,7 +28,7 @@ def source(tmp_path: Path) -> Path:
         (top / "deep/er" / f"small-{number:02}").write_bytes(chance.randbytes(2_000))
     (top / "empty").write_bytes(b"")
     (top / "closed").write_bytes(b"closed")
-    (top / "closed").chmod(0)
+    (top / "closed").chmod(0o400)
     for number in range(3):
         (top / f"large-{number}").write_bytes(chance.randbytes(MIB))
     return top
@@ -62,7 +62,7 @@ def test_sound_snapshot_is_tried_whole_and_nothing_stays(agent: Agent):
     summary = said.summary
     assert (summary["files"], summary["faults"], summary["damaged"], summary["differ"]) == (65, 0, 0, 0)
     assert summary["bytes"] == 60 * 2_000 + 6 + 3 * MIB
-    assert summary["compared"] >= 64  # root may read the closed one too
+    assert summary["compared"] == 65
     assert summary["in_part"] == 0
     assert not leftovers(agent)
 
