@@ -40,6 +40,7 @@ TICKS = {
     "strongroom.tier_watch": (60, "control"),
     "strongroom.daily": (24 * 3600, "control"),
     "strongroom.ask_for_reclaim": (300, "control"),
+    "strongroom.scrub": (60, "control"),
 }
 """Each tick's seconds and queue."""
 

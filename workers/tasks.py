@@ -144,3 +144,31 @@ def ask_for_reclaim() -> None:
     from backup_platform.upkeep.jobs import ask_due
 
     run_alone("ask_for_reclaim", ask_due)
+
+
+@app.task(name="strongroom.scrub")
+def scrub() -> None:
+    from backup_platform.upkeep.scrub_calendar import tick
+
+    run_alone("scrub", tick)
+
+
+@app.task(name="strongroom.scrub_one")
+def scrub_one(job_id: str) -> None:
+    from backup_platform.upkeep import scrub_jobs
+
+    run_job(job_id, scrub_jobs.scrub)
+
+
+@app.task(name="strongroom.heal_one")
+def heal_one(job_id: str) -> None:
+    from backup_platform.upkeep import scrub_jobs
+
+    run_job(job_id, scrub_jobs.heal)
+
+
+@app.task(name="strongroom.make_parity")
+def make_parity(job_id: str) -> None:
+    from backup_platform.upkeep import scrub_jobs
+
+    run_job(job_id, scrub_jobs.parity)

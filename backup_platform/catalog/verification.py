@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from typing import BinaryIO
 
 from django.db import transaction
 from django.utils import timezone
@@ -10,7 +12,7 @@ from django.utils import timezone
 from backup_platform.catalog.damage import Damage, is_pointed_at, report_damage, rows_of_pack
 from backup_platform.catalog.models import Pack, PackState
 from backup_platform.catalog.pack_check import Expected, PackReport, check_pack
-from backup_platform.catalog.reading import PackGone, open_pack_file
+from backup_platform.catalog.reading import PackGone, open_local_file
 from backup_platform.catalog.work import ask_to_deduplicate
 
 logger = logging.getLogger(__name__)
@@ -40,14 +42,26 @@ def note_verified(pack: Pack, report: PackReport) -> None:
         ask_to_deduplicate(pack)
 
 
-def examine_pack(pack: Pack) -> PackReport:
-    """Re-read a pack from its place, changing nothing. A file that is gone from two looked-up places is damage."""
+Through = Callable[[BinaryIO], BinaryIO]
+"""What a file is read through: a rate limit, for instance."""
+
+
+def examine_pack(pack: Pack, through: Through = lambda file: file) -> PackReport:
+    """Re-read a pack from its place on this host, changing nothing. Gone from two looked-up places, it is damaged.
+
+    Copies at targets are not looked at: a good one there does not make a damaged file here whole.
+    """
     expected = expectation(pack)
     for _ in range(2):
-        report = read_pack(pack, expected)
+        report = read_pack(pack, expected, through)
         if report is not None:
             return report
         pack.refresh_from_db(fields=["place", "path"])
+    return nothing_left(pack, expected)
+
+
+def nothing_left(pack: Pack, expected: Expected) -> PackReport:
+    """The report on a file that is gone."""
     everything = frozenset((record_id, place.offset) for record_id, place in expected.records)
     return PackReport("Its file is gone.", everything, outgrown=not everything and not is_pointed_at(pack))
 
@@ -57,11 +71,11 @@ def expectation(pack: Pack) -> Expected:
     return Expected(pack.vault_id, pack.uid, pack.bytes, bytes(pack.digest), rows_of_pack(pack))
 
 
-def read_pack(pack: Pack, expected: Expected) -> PackReport | None:
+def read_pack(pack: Pack, expected: Expected, through: Through = lambda file: file) -> PackReport | None:
     """Re-read a pack from its place; None when its file is not there. Needs no database, so any thread may."""
     try:
-        with open_pack_file(pack) as file:
-            return check_pack(file, expected)
+        with open_local_file(pack) as file:
+            return check_pack(through(file), expected)
     except PackGone:
         return None
 

@@ -21,6 +21,7 @@ from backup_platform.jobs.models import Job, JobState
 from backup_platform.settings.environment import read_setting
 from backup_platform.tenants.models import Tenant
 from backup_platform.tenants.scope import without_tenant_scope
+from backup_platform.upkeep.scrub_queries import scrub_state
 
 TOKEN_SETTING = "STRONGROOM_METRICS_TOKEN"  # noqa: S105 - the variable's name
 SHORTEST_TOKEN = 16
@@ -62,6 +63,7 @@ class PlatformCollector:
         yield GaugeMetricFamily("strongroom_tenants", "Tenants.", value=Tenant.objects.count())
         yield from _counts()
         yield from _gauges()
+        yield from _scrub()
 
 
 def _counts() -> Iterator[Metric]:
@@ -78,6 +80,25 @@ def _counts() -> Iterator[Metric]:
         for state in states:
             family.add_metric([state], found.get(state, 0))
         yield family
+
+
+def _scrub() -> Iterator[Metric]:
+    """How much of all that is stored was read and matched within scrub's period, and what it found."""
+    state = scrub_state()
+    oldest = state.oldest_unverified
+    figures = {
+        "strongroom_scrub_copies": ("Copies of packs at all places.", state.copies),
+        "strongroom_scrub_verified_ratio": ("Part of them that was read and matched within the period.", state.share),
+        "strongroom_scrub_oldest_unverified_timestamp_seconds": (
+            "When the copy longest overdue was last read; 0: none is overdue.", oldest.timestamp() if oldest else 0,
+        ),
+    }  # fmt: skip
+    for name, (text, value) in figures.items():
+        yield GaugeMetricFamily(name, text, value=value)
+    findings = GaugeMetricFamily("strongroom_scrub_findings", "Damage found by scrubs, by state.", labels=["state"])
+    for name, count in state.findings.items():
+        findings.add_metric([name], count)
+    yield findings
 
 
 def _gauges() -> Iterator[Metric]:

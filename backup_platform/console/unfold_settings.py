@@ -87,6 +87,11 @@ NAVIGATION = [
             _item("Tier rules", "low_priority", "tiering.TierRule"),
             _item("Copies", "file_copy", "catalog.Copy"),
             _item("Snapshots at targets", "cloud_done", "catalog.SnapshotCopy"),
+            _item("Holds", "gavel", "retention.Hold"),
+            _item("Expired snapshots", "auto_delete", "retention.Expiry"),
+            _item("Stopped expiries", "front_hand", "retention.ExpiryStop"),
+            _item("Expiry delays", "hourglass", "retention.RetentionRules"),
+            _item("Scrub", "health_and_safety", "upkeep.ScrubFinding"),
         ],
     },
     {
@@ -106,6 +111,7 @@ NAVIGATION = [
             _item("Tenants", "apartment", "tenants.Tenant", platform=True),
             _item("Users", "person", "tenants.User", platform=True),
             _item("Ticks", "schedule", "django_celery_beat.PeriodicTask", platform=True),
+            _item("Scrub calendar", "event_repeat", "upkeep.ScrubSettings", platform=True),
         ],
     },
 ]

@@ -27,6 +27,9 @@ ROUTES: dict[tuple[str, str], Route] = {
     (JobKind.EXPIRE, "tenant"): Route("strongroom.expire_tenant", "tier"),
     (JobKind.EXPIRE, "machine"): Route("strongroom.expire_machine", "tier"),
     (JobKind.EXPIRE, "records"): Route("strongroom.write_lifecycle", "tier"),
+    **{(JobKind.SCRUB, kind): Route("strongroom.scrub_one", "tier") for kind in ("pack", "copy", "snapshot", "vault")},
+    **{(JobKind.HEAL, kind): Route("strongroom.heal_one", "tier") for kind in ("pack", "copy", "snapshot", "vault")},
+    (JobKind.SCRUB, "parity"): Route("strongroom.make_parity", "tier"),
 }
 
 

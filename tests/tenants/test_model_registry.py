@@ -9,7 +9,7 @@ from backup_platform.tenants.models import Tenant
 from backup_platform.tenants.scope import TenantQuerySet
 
 # Nothing in these says anything about a tenant.
-PLATFORM_MODELS = {"fleet.GatewayBeat", "jobs.WorkerBeat", "notifications.Turn", "tenants.User"}
+PLATFORM_MODELS = {"fleet.GatewayBeat", "jobs.WorkerBeat", "notifications.Turn", "upkeep.ScrubSettings", "tenants.User"}
 
 
 def our_models():
@@ -46,9 +46,11 @@ CLOSED_TO_LIMITED = {
     "audit.Entry",
     "catalog.Pack",
     "policies.Assignment",
+    "retention.Hold",
     "tenants.CustomRole",
     "tenants.Member",
     "tenants.MemberGroup",
+    "upkeep.ScrubFinding",
 }
 
 

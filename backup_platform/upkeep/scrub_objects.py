@@ -1,0 +1,225 @@
+"""Scrubbing what stands beside the packs: a snapshot's root, recipients, statement and receipt, a vault's records.
+
+Each object is read at every place that should have it. What is damaged is made again from the catalogue's row where the
+row holds it (statement, recipients, standing records), else from another place (the root).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from blake3 import blake3
+from django.utils import timezone
+
+from backup_platform.catalog import stores
+from backup_platform.catalog.completion import check_snapshot_objects, complete_snapshot
+from backup_platform.catalog.damage import GOOD
+from backup_platform.catalog.models import Snapshot, SnapshotCopy, SnapshotState
+from backup_platform.catalog.scrubbing import COMMITTED, standing_records
+from backup_platform.secret_box import SecretUnreadable
+from backup_platform.storage.base import NotFound, Store, StoreError, StoreUnavailable
+from backup_platform.targets.models import Target
+from backup_platform.targets.opening import open_store
+from backup_platform.upkeep.heal_places import READ_FROM, usual_key
+from backup_platform.upkeep.heal_standing import stand_in
+from backup_platform.upkeep.models import FindingKind, ScrubMark
+from backup_platform.upkeep.scrub_findings import close_healed, note_finding, note_healed, note_lost
+from backup_platform.vaults.models import Vault
+from protocol.stored.errors import FormatError
+from protocol.stored.lifecycle import LifecycleEvent, LifecycleRecord, decode_lifecycle
+
+BROUGHT_BACK = "by whoever brought the right object back"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An object that should stand somewhere: its key, how right bytes are told, and these bytes if the row has them."""
+
+    key: str
+    is_right: Callable[[bytes], bool]
+    known: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An object that was not right at a place: `here` is this host, `fault` for people, healed or not."""
+
+    name: str
+    place: str
+    here: bool
+    fault: str
+    healed: bool = False
+
+
+@dataclass(slots=True)
+class LookedAt:
+    """What a look at objects found: how many there were, what was not right, what could not be read just now."""
+
+    objects: int = 0
+    seen: list[Seen] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Somewhere:
+    """A store, and the target that it is; None: the home directory."""
+
+    target: Target | None
+    store: Store
+
+    @property
+    def name(self) -> str:
+        return self.target.name if self.target else "this server"
+
+
+def scrub_snapshot(snapshot_id: UUID) -> LookedAt:
+    """Read a snapshot's objects everywhere, and heal what can be. What cannot be read just now is in `unread`."""
+    found = Snapshot.objects.select_related("vault").defer("bitmap", "blocks")
+    snapshot = found.filter(pk=snapshot_id, state__in=COMMITTED).first()
+    if snapshot is None:
+        return LookedAt()
+    result = LookedAt()
+    targets = SnapshotCopy.objects.filter(snapshot=snapshot, objects_at__isnull=False, target__state__in=READ_FROM)
+    places = list(_places([copy.target for copy in targets.select_related("target")], result))
+    _scrub(list(_of_snapshot(snapshot)), places, f"snapshot:{snapshot.pk}", snapshot.tenant_id, FindingKind.OBJECT,
+           result)  # fmt: skip
+    _settle(snapshot)
+    if not result.unread:
+        mark = {"tenant_id": snapshot.tenant_id, "checked_at": timezone.now()}
+        ScrubMark.objects.update_or_create(snapshot=snapshot, defaults=mark)
+    return result
+
+
+def scrub_vault(vault_id: UUID) -> LookedAt:
+    """Read a vault's standing records everywhere: its own record, wrapped secrets, machine records."""
+    vault = Vault.objects.filter(pk=vault_id).first()
+    if vault is None or not Snapshot.objects.filter(vault=vault).exists():
+        return LookedAt()
+    result = LookedAt()
+    wanted = [Wanted(key, _equals(data), data) for key, data in standing_records(vault)]
+    holding = SnapshotCopy.objects.filter(snapshot__vault=vault, objects_at__isnull=False, target__state__in=READ_FROM)
+    targets = [copy.target for copy in holding.select_related("target").order_by("target").distinct("target")]
+    places = list(_places(targets, result))
+    _scrub(wanted, places, f"vault:{vault.pk}", vault.tenant_id, FindingKind.RECORD, result)
+    if not result.unread:
+        mark = {"tenant_id": vault.tenant_id, "checked_at": timezone.now()}
+        ScrubMark.objects.update_or_create(vault=vault, defaults=mark)
+    return result
+
+
+def _places(targets: Iterable[Target], result: LookedAt) -> Iterator[_Somewhere]:
+    yield _Somewhere(None, stores.local_target())
+    for target in targets:
+        try:
+            yield _Somewhere(target, open_store(target))
+        except (StoreUnavailable, SecretUnreadable) as fault:
+            result.unread.append(f"{target.name}: {fault}")
+
+
+def _of_snapshot(snapshot: Snapshot) -> Iterator[Wanted]:
+    tenant, vault, pk = snapshot.tenant_id, snapshot.vault_id, snapshot.pk
+    root_hash = bytes(snapshot.root_hash)
+    yield Wanted(stores.root_key(tenant, vault, pk), lambda data: blake3(data).digest() == root_hash)
+    recipients, statement = bytes(snapshot.recipients), bytes(snapshot.statement)
+    yield Wanted(stores.recipients_key(tenant, vault, pk), _equals(recipients), recipients)
+    key = stores.statement_key(tenant, vault, snapshot.machine_id, snapshot.sequence, pk)
+    yield Wanted(key, _equals(statement), statement)
+    first = stores.lifecycle_key(tenant, vault, pk, 1)
+    yield Wanted(first, _is_receipt(snapshot), _receipt(snapshot))
+
+
+def _receipt(snapshot: Snapshot) -> bytes:
+    time = (snapshot.received_at - EPOCH) // timedelta(microseconds=1)
+    return LifecycleRecord(snapshot.pk.bytes, LifecycleEvent.RECEIVED, time).encode()
+
+
+def _is_receipt(snapshot: Snapshot) -> Callable[[bytes], bool]:
+    expected = decode_lifecycle(_receipt(snapshot))
+
+    def right(data: bytes) -> bool:
+        try:
+            found = decode_lifecycle(data)
+        except FormatError:
+            return False
+        same = (found.snapshot_id, found.event, found.time, found.previous)
+        return same == (expected.snapshot_id, expected.event, expected.time, expected.previous)
+
+    return right
+
+
+def _equals(expected: bytes) -> Callable[[bytes], bool]:
+    return lambda data: data == expected
+
+
+def _scrub(
+    wanted: list[Wanted], places: list[_Somewhere], subject: str, tenant: UUID, kind: FindingKind, result: LookedAt
+) -> None:
+    for one in wanted:
+        for place in places:
+            result.objects += 1
+            fault = _fault(place, one, result)
+            if fault is None:
+                continue
+            if not fault:
+                close_healed(subject, BROUGHT_BACK, place.target, kind, one.key)
+                continue
+            finding = note_finding(kind, tenant, subject, fault, target=place.target, key=one.key)
+            how = _heal(one, place, places, result)
+            result.seen.append(Seen(one.key.split("/", 2)[-1], place.name, place.target is None, fault, bool(how)))
+            if how:
+                note_healed(finding, how)
+            else:
+                note_lost(finding)
+
+
+def _fault(place: _Somewhere, one: Wanted, result: LookedAt) -> str | None:
+    """What is wrong with an object at a place, "" for nothing, None when it cannot be read just now."""
+    try:
+        return "" if one.is_right(place.store.get(one.key)) else "It is damaged."
+    except NotFound:
+        return "It is gone."
+    except StoreError as fault:
+        result.unread.append(f"{place.name}: {fault}")
+        return None
+
+
+def _heal(one: Wanted, place: _Somewhere, places: list[_Somewhere], result: LookedAt) -> str:
+    """Put the right bytes in place of damaged ones; what they were had from, or "" when nowhere."""
+    data, how = _right_bytes(one, place, places)
+    if data is None:
+        return ""
+    try:
+        standing = stand_in(place.store, one.key, io.BytesIO(data), blake3(data).digest(), lambda key: True)
+    except StoreError as fault:
+        result.unread.append(f"{place.name}: {fault}")
+        return ""
+    return how if standing == usual_key(one.key) else ""
+
+
+def _right_bytes(one: Wanted, place: _Somewhere, places: list[_Somewhere]) -> tuple[bytes | None, str]:
+    if one.known is not None:
+        return one.known, "from the catalogue"
+    for other in places:
+        if other is place:
+            continue
+        try:
+            data = other.store.get(one.key)
+        except StoreError:
+            continue
+        if one.is_right(data):
+            return data, f"from the copy at {other.name}"
+    return None, ""
+
+
+def _settle(snapshot: Snapshot) -> None:
+    """What stands in the home directory decides about the snapshot's state."""
+    fault = check_snapshot_objects(snapshot)
+    if fault:
+        Snapshot.objects.filter(pk=snapshot.pk, state__in=GOOD).update(state=SnapshotState.DAMAGED, fault=fault)
+    elif snapshot.state == SnapshotState.DAMAGED:
+        complete_snapshot(snapshot.pk)
