@@ -8,15 +8,20 @@ from rest_framework.permissions import IsAuthenticated
 from rest_framework.routers import DefaultRouter
 
 from backup_platform.api.policies import PolicyViewSet
+from backup_platform.api.retention import HoldViewSet, RetentionPreviewView, SnapshotExpiryView, SnapshotReturnView
 from backup_platform.api.views import MachineViewSet, SnapshotViewSet
 
 app_name = "api"
 router = DefaultRouter()
+router.register("holds", HoldViewSet, basename="hold")
 router.register("machines", MachineViewSet, basename="machine")
 router.register("policies", PolicyViewSet, basename="policy")
 router.register("snapshots", SnapshotViewSet, basename="snapshot")
 
 urlpatterns = [
     path("schema/", SpectacularAPIView.as_view(permission_classes=[IsAuthenticated]), name="schema"),
+    path("retention-preview/", RetentionPreviewView.as_view(), name="retention-preview"),
+    path("snapshots/<uuid:pk>/expire/", SnapshotExpiryView.as_view(), name="snapshot-expire"),
+    path("snapshots/<uuid:pk>/bring-back/", SnapshotReturnView.as_view(), name="snapshot-bring-back"),
     path("", include(router.urls)),
 ]

@@ -5,15 +5,19 @@ from __future__ import annotations
 from django.contrib import admin
 from unfold.decorators import display
 
+from backup_platform.catalog import places
 from backup_platform.catalog.models import Pack, PackState, Session, SessionState, Snapshot, SnapshotState
 from backup_platform.console import showing
 from backup_platform.console.model_admin import MACHINE_FILTER, TENANT_FILTER, VAULT_FILTER, TenantModelAdmin
+from backup_platform.jobs.admin.drill_acts import SnapshotDrills
+from backup_platform.retention.admin.snapshot_acts import SnapshotRetention
 
 SNAPSHOT_COLOURS = {
     SnapshotState.VERIFIED.label: "success",
     SnapshotState.RECEIVED.label: "info",
     SnapshotState.DAMAGED.label: "danger",
     SnapshotState.EXPIRED.label: "default",
+    SnapshotState.RECLAIMED.label: "default",
 }
 SESSION_COLOURS = {
     SessionState.OPEN.label: "info",
@@ -30,19 +34,21 @@ PACK_COLOURS = {
 
 
 @admin.register(Snapshot)
-class SnapshotAdmin(TenantModelAdmin):
+class SnapshotAdmin(SnapshotRetention, SnapshotDrills, TenantModelAdmin):
     """Snapshots, newest first."""
 
-    list_display = ["machine", "received_shown", "state_shown", "size_shown", "sent_shown", "dedup_shown",
-                    "files_shown", "duration_shown", "tenant"]  # fmt: skip
+    list_display = ["machine", "received_shown", "state_shown", "proven_shown", "size_shown", "sent_shown",
+                    "dedup_shown", "files_shown", "duration_shown", "tenant"]  # fmt: skip
     list_filter = ["state", VAULT_FILTER, TENANT_FILTER, MACHINE_FILTER]
+    actions_detail = ["drill", "tag", "hold", "expire_now", "bring_back"]
     search_fields = ["machine__name"]
     list_select_related = ["machine", "tenant"]
     fieldsets = [
         (None, {"fields": ["machine", "state_shown", "fault", "received_shown", "machine_time_shown",
-                           "verified_shown"]}),
+                           "verified_shown", "proven_shown"]}),
+        ("How long it stays", {"fields": ["stays_shown", "policy", "tags_shown"]}),
         ("Content", {"fields": ["size_shown", "files_shown", "errors_shown", "sent_shown", "stored_shown",
-                                "dedup_shown", "duration_shown"]}),
+                                "places_shown", "dedup_shown", "duration_shown"]}),
         ("Identity", {"fields": ["id_shown", "sequence", "vault", "tenant", "root_shown"]}),
     ]  # fmt: skip
 
@@ -73,6 +79,10 @@ class SnapshotAdmin(TenantModelAdmin):
     @display(description="Sent")
     def sent_shown(self, snapshot):
         return showing.size(snapshot.statistics.get("bytes_sent"))
+
+    @display(description="Where it is stored")
+    def places_shown(self, snapshot):
+        return places.words_for_snapshot(snapshot)
 
     @display(description="Stored, shared included")
     def stored_shown(self, snapshot):
@@ -140,8 +150,9 @@ class PackAdmin(TenantModelAdmin):
     list_filter = ["state", "place", VAULT_FILTER, TENANT_FILTER]
     list_select_related = ["vault", "tenant"]
     search_fields = ["=uid"]
-    fields = ["uid_shown", "state_shown", "fault", "place", "size_shown", "records_shown", "digest_shown", "machine",
-              "vault", "tenant", "opened_shown", "sealed_shown", "verified_shown", "deduplicated_shown"]  # fmt: skip
+    fields = ["uid_shown", "state_shown", "fault", "place", "places_shown", "size_shown", "records_shown",
+              "digest_shown", "machine", "vault", "tenant", "opened_shown", "sealed_shown", "verified_shown",
+              "deduplicated_shown"]  # fmt: skip
 
     @display(description="Pack")
     def uid_shown(self, pack):
@@ -154,6 +165,10 @@ class PackAdmin(TenantModelAdmin):
     @display(description="Size", ordering="bytes")
     def size_shown(self, pack):
         return showing.size(pack.bytes)
+
+    @display(description="Where it is stored")
+    def places_shown(self, pack):
+        return places.words_for_pack(pack)
 
     @display(description="Records", ordering="records")
     def records_shown(self, pack):

@@ -1,4 +1,7 @@
-"""How many days things take: as the tenant says, else as the platform says."""
+"""How many days things take: as the platform says, or longer where the tenant says so.
+
+Nobody in a tenant can shorten them: whoever took over an administrator's account would begin with that.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +28,8 @@ def delays_of(tenant_id: UUID) -> Delays:
     """What holds for a tenant. Call it in the tenant's scope, or in none."""
     row = RetentionRules.objects.filter(tenant_id=tenant_id).first() or RetentionRules()
     return Delays(
-        timedelta(days=row.undelete_days or settings.STRONGROOM_UNDELETE_DAYS),
-        timedelta(days=row.shrink_days or settings.STRONGROOM_SHRINK_DAYS),
+        timedelta(days=max(row.undelete_days or 0, settings.STRONGROOM_UNDELETE_DAYS)),
+        timedelta(days=max(row.shrink_days or 0, settings.STRONGROOM_SHRINK_DAYS)),
         row.guard_percent,
         row.release_needs_second,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from backup_platform.audit.services import record as record_audit
+from backup_platform.catalog.chunk_index import vault_lock
 from backup_platform.catalog.models import Snapshot
 from backup_platform.fleet.models import Machine
 from backup_platform.notifications.services import raise_alert, resolve_alert
@@ -18,6 +20,7 @@ from backup_platform.policies.models import Policy
 from backup_platform.tenants.asking import Asker, allowed
 from backup_platform.tenants.models import Tenant
 from backup_platform.tenants.scope import tenant_scope
+from backup_platform.vaults.models import Vault
 
 from .defaults import delays_of
 from .ending import ended
@@ -49,8 +52,9 @@ def set_hold(
     hold = Hold(tenant=tenant, case=_line(case, 100, "Name the case."), reason=_line(reason, 500, "Say why."),
                 scope=HoldScope(scope), received_from=received_from, received_until=received_until, until=until,
                 set_by=actor[:200])  # fmt: skip
-    with tenant_scope(tenant), transaction.atomic():
+    with tenant_scope(tenant), transaction.atomic(), ExitStack() as locks:
         take_turn(tenant.pk)  # a run that expires snapshots just now ends first, or waits for this hold
+        _wait_for_reclaim(locks, tenant)
         _check_times(hold, timezone.now())
         _aim(hold, about)
         hold.needs_second = delays_of(tenant.pk).release_needs_second
@@ -58,6 +62,12 @@ def set_hold(
         record_audit("hold.set", actor=actor, object=f"hold:{hold.pk}", tenant=tenant, **_facts(hold))
         ask_tenant(tenant.pk)
     return hold
+
+
+def _wait_for_reclaim(locks: ExitStack, tenant: Tenant) -> None:
+    """What reclaims works under a vault's exclusive lock: it has seen this hold, or has ended before."""
+    for number in Vault.objects.filter(tenant=tenant).order_by("number").values_list("number", flat=True):
+        locks.enter_context(vault_lock(number, shared=True))
 
 
 def release_hold(hold: Hold, *, by: Asker, because: str) -> bool:

@@ -24,11 +24,11 @@ class RetentionRules(models.Model):
     tenant = models.OneToOneField(Tenant, on_delete=models.CASCADE, primary_key=True, related_name="retention_rules")
     undelete_days = models.PositiveSmallIntegerField(
         null=True, blank=True, validators=[MinValueValidator(1), MaxValueValidator(365)],
-        help_text="How many days an expired snapshot can be brought back. Empty: as the platform says.",
+        help_text="How many days an expired snapshot can be brought back. Empty: as the platform says; never fewer.",
     )  # fmt: skip
     shrink_days = models.PositiveSmallIntegerField(
         null=True, blank=True, validators=[MinValueValidator(1), MaxValueValidator(90)],
-        help_text="After how many days a policy that keeps less takes effect. Empty: as the platform says.",
+        help_text="When a policy that keeps less takes effect: after so many days. Empty: as the platform says.",
     )  # fmt: skip
     guard_percent = models.PositiveSmallIntegerField(
         default=50, validators=[MinValueValidator(5), MaxValueValidator(95)],
@@ -160,10 +160,10 @@ class ExpiryStop(models.Model):
 class HoldScope(models.TextChoices):
     """What a hold covers, now and in future."""
 
-    TENANT = "tenant", "Everything of the tenant"
     MACHINE = "machine", "A machine"
     POLICY = "policy", "What a policy makes"
     SNAPSHOT = "snapshot", "One snapshot"
+    TENANT = "tenant", "Everything of the tenant"
 
 
 class Hold(models.Model):
@@ -175,7 +175,7 @@ class Hold(models.Model):
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="holds")
     case = models.CharField(max_length=100, help_text="The name or number under which the matter is known.")
     reason = models.CharField(max_length=500)
-    scope = models.CharField(max_length=16, choices=HoldScope.choices, default=HoldScope.TENANT)
+    scope = models.CharField(max_length=16, choices=HoldScope.choices)
     machine = models.ForeignKey(Machine, on_delete=models.PROTECT, null=True, blank=True, related_name="holds")
     policy = models.ForeignKey(Policy, on_delete=models.SET_NULL, null=True, blank=True, related_name="holds")
     snapshot = models.ForeignKey(Snapshot, on_delete=models.PROTECT, null=True, blank=True, related_name="holds")

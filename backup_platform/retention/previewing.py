@@ -56,6 +56,11 @@ class MachinePreview:
         return [series.snapshots[one.facts.id] for series in self.judged for one in series.expiring]
 
     @property
+    def staying(self) -> int:
+        """How many would stay."""
+        return len(self.decisions) - len(self.expiring)
+
+    @property
     def newly(self) -> list[Snapshot]:
         """Those that would go and do not go by the rules in force."""
         return [one for one in self.expiring if one.pk not in self.going_now]

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
+from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
@@ -20,6 +23,7 @@ from backup_platform.notifications.services import resolve_alert
 from backup_platform.policies.errors import SettingRefused
 from backup_platform.policies.retention_settings import tag as checked_tag
 from backup_platform.tenants.asking import Asker, allowed
+from backup_platform.tenants.models import Tenant
 from backup_platform.tenants.scope import tenant_scope, whole_tenant
 from backup_platform.vaults.models import Vault
 from protocol.stored.lifecycle import LifecycleEvent
@@ -30,7 +34,7 @@ from .errors import RetentionRefused
 from .expiring import expire
 from .guarding import key_of
 from .judging import Judge, Judged
-from .models import Expiry, ExpiryStop
+from .models import Expiry, ExpiryStop, RetentionRules
 from .planning import GOOD, LAST_GOOD, Decision
 from .running import ask_machine
 from .turns import take_turn
@@ -167,6 +171,29 @@ def confirm_stop(stop: ExpiryStop, *, by: Asker, seen: Iterable[str] | None = No
                      dropping=row.dropping, good=row.good)  # fmt: skip
         resolve_alert(row.tenant_id, key_of(stop.machine), f"Confirmed by {actor}.")
         ask_machine(stop.machine)
+
+
+def set_rules(tenant: Tenant, *, by: Asker, **values: Any) -> RetentionRules:
+    """Change a tenant's delays, guard and rule about releases; audited. Raises `RetentionRefused`."""
+    actor = allowed(by, "tenant.manage", tenant)
+    floors = {"undelete_days": settings.STRONGROOM_UNDELETE_DAYS, "shrink_days": settings.STRONGROOM_SHRINK_DAYS}
+    for name, least in floors.items():
+        if values.get(name) is not None and values[name] < least:
+            raise RetentionRefused(f"The platform asks for at least {least} days here; write more, or leave it empty.")
+    with tenant_scope(tenant), transaction.atomic():
+        RetentionRules.objects.get_or_create(tenant=tenant)
+        row = RetentionRules.objects.select_for_update(of=("self",)).get(tenant=tenant)
+        before = {name: getattr(row, name) for name in values}
+        for name, value in values.items():
+            setattr(row, name, value)
+        try:
+            row.clean_fields(exclude=["tenant"])
+        except ValidationError as fault:
+            raise RetentionRefused(" ".join(fault.messages)) from None
+        row.save(update_fields=list(values))
+        record_audit("retention.rules_changed", actor=actor, object=f"tenant:{tenant.pk}", tenant=tenant,
+                     before=before, after=values)  # fmt: skip
+    return row
 
 
 def _sentence(text: str, otherwise: str) -> str:

@@ -56,6 +56,11 @@ class PolicyActs(TenantModelAdmin):
         """To the page of what counts where."""
         return HttpResponseRedirect(reverse("admin:policies_policy_effective", args=[object_id]))
 
+    @action(description="Retention preview", icon="auto_delete")
+    def retention_action(self, request, object_id):
+        """To the page of what this policy's rules, or others, would drop."""
+        return HttpResponseRedirect(f"{reverse('admin:retention_expiry_preview')}?policy={object_id}")
+
     def has_run_permission(self, request, object_id=None):
         """Whether this person may start backups."""
         return can(asking(request), "jobs.run")

@@ -14,6 +14,7 @@ from backup_platform.policies.models import Plan
 from backup_platform.policies.previews import preview
 from backup_platform.policies.queries import assignments_of, machines_under
 from backup_platform.policies.registry import SECTIONS, SETTINGS, settings_of
+from backup_platform.retention.queries import announced_for
 
 SHOWN_RUNS = 8
 SHOWN_PLACES = 50
@@ -32,6 +33,7 @@ def policy_panel(policy, *, may_assign, may_see):
         "may_assign": may_assign,
         "may_see": may_see,
         "sections": [] if may_assign else settings_shown(resolve(policy.name, policy.settings, []).settings),
+        "announced": announced_for(policy.tenant_id, policy.pk),
     }
 
 

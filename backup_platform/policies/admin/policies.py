@@ -20,6 +20,7 @@ from backup_platform.policies.queries import SHOWN_PLACES, places_of, with_next_
 from backup_platform.policies.registry import SECTIONS, SETTINGS, settings_of
 from backup_platform.policies.services import delete_policy
 from backup_platform.policies.templates import TEMPLATES
+from backup_platform.retention.announcing import announcement
 from backup_platform.tenants.access import may
 
 STATE_COLOURS = {"paused": "warning", "applies": "success", "assigned to nobody": "default", "by hand only": "info"}
@@ -54,8 +55,9 @@ class PolicyAdmin(PolicyActs):
     list_filter = [TENANT_FILTER]
     search_fields = ["name", "description"]
     list_select_related = ["tenant"]
-    actions_detail = ["assign_action", "effective_action", "pause_action", "copy_action"]
+    actions_detail = ["assign_action", "effective_action", "retention_action", "pause_action", "copy_action"]
     change_form_outer_before_template = "policies/panel.html"
+    change_form_after_template = "policies/retention_button.html"
     conditional_fields = CONDITIONS
     change_form_show_cancel_button = True
 
@@ -113,6 +115,8 @@ class PolicyAdmin(PolicyActs):
         """The form has saved it by the service; what is odd is said here."""
         for warning in form.warnings:
             messages.warning(request, f"{SETTINGS[warning.name].label}: {warning.sentence}")
+        if change and form.instance.settings != form.saved.settings and (told := announcement(form.saved)):
+            messages.warning(request, told)
 
     def delete_model(self, request, obj):
         """Delete by the service."""

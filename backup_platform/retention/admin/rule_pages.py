@@ -1,0 +1,74 @@
+"""The tenant's own delays of expiry. One row a tenant."""
+
+from __future__ import annotations
+
+from django import forms
+from django.contrib import admin
+
+from backup_platform.console.model_admin import TENANT_FILTER, TenantModelAdmin
+from backup_platform.console.site import asking
+from backup_platform.retention.errors import RetentionRefused
+from backup_platform.retention.models import RetentionRules
+from backup_platform.retention.services import set_rules
+
+NAMES = ("undelete_days", "shrink_days", "guard_percent", "release_needs_second")
+
+
+class RulesForm(forms.ModelForm):
+    """Saving is part of checking: only the service knows every rule."""
+
+    asker = None
+
+    class Meta:
+        model = RetentionRules
+        fields = ("tenant", *NAMES)
+
+    def clean(self):
+        super().clean()
+        if not self.errors:
+            tenant = self.instance.tenant if self.instance.pk else self.cleaned_data.get("tenant")
+            tenant = tenant or self.asker.tenant
+            values = {name: self.cleaned_data[name] for name in NAMES}
+            try:
+                self.saved = set_rules(tenant, by=self.asker, **values)
+            except RetentionRefused as refused:
+                self.add_error(None, str(refused))
+        return self.cleaned_data
+
+    def validate_unique(self):
+        """A second row is the first one, changed."""
+
+    def _post_clean(self):
+        """The service has saved already."""
+
+    def save(self, commit=True):
+        """What the service saved."""
+        self.save_m2m = lambda: None
+        return self.saved
+
+
+@admin.register(RetentionRules)
+class RetentionRulesAdmin(TenantModelAdmin):
+    """How long things take in a tenant, when it wants more than the platform asks for."""
+
+    allowed = frozenset({"view", "add", "change"})
+    form = RulesForm
+    list_display = ["__str__", "undelete_days", "shrink_days", "guard_percent", "release_needs_second", "tenant"]
+    list_filter = [TENANT_FILTER]
+    list_select_related = ["tenant"]
+
+    def get_fields(self, request, obj=None):
+        """Who sees one tenant does not choose one."""
+        return [*(["tenant"] if obj is not None or asking(request).tenant is None else []), *NAMES]
+
+    def get_readonly_fields(self, request, obj=None):
+        """Rules stay in their tenant."""
+        return ["tenant"] if obj else []
+
+    def get_form(self, request, obj=None, change=False, **kwargs):
+        """The form, knowing who asks."""
+        kwargs["form"] = type("RulesForm", (RulesForm,), {"asker": asking(request)})
+        return super().get_form(request, obj, change=change, **kwargs)
+
+    def save_model(self, request, obj, form, change):
+        """The form has saved it by the service."""
