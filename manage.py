@@ -13,7 +13,7 @@ EMBEDDED = "backup_platform.settings.embedded"
 # These start, or do without, an instance.
 NEED_NO_INSTANCE = {"up", "demo", "help", "version", "check", "makemigrations", "collectstatic", "compilemessages"}
 # These change the schema, which only the owner of the database may (docs/decisions/0002).
-NEED_OWNER_ROLE = {"migrate", "sqlmigrate", "dbshell", "createcachetable"}
+NEED_OWNER_ROLE = {"migrate", "sqlmigrate", "dbshell", "createcachetable", "restore_platform"}
 
 
 def main(arguments: list[str]) -> None:

@@ -16,6 +16,9 @@ from .errors import RebuildRefused
 from .report import Report
 from .source import Source
 
+RESTORED = "platform.restored"
+"""The platform came back from its own backup: what a store has beyond that is added to it."""
+
 BEGUN, ENDED = "catalogue.rebuild_begun", "catalogue.rebuild_ended"
 KNOWN = (Tenant, Vault, Machine, Pack, Snapshot, Session)
 
@@ -23,9 +26,12 @@ KNOWN = (Tenant, Vault, Machine, Pack, Snapshot, Session)
 def check_may_begin(source: Source) -> bool:
     """True when an unfinished rebuild from the same store goes on. RebuildRefused when the database is not empty."""
     with without_tenant_scope("a rebuild asks whether the whole database is empty"):
-        newest = Entry.objects.filter(tenant__isnull=True, verb__in=[BEGUN, ENDED]).order_by("-id").first()
+        marks = Entry.objects.filter(tenant__isnull=True, verb__in=[BEGUN, ENDED, RESTORED])
+        newest = marks.order_by("-id").first()
         if newest is not None and newest.verb == BEGUN and newest.object == f"target:{source.target.pk}":
             return True
+        if newest is not None and newest.verb == RESTORED:
+            return False
         counts = {model._meta.verbose_name_plural: model.objects.count() for model in KNOWN}
     found = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
     if not found:

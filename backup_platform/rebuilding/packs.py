@@ -40,6 +40,7 @@ from .source import Source
 PIECE = 1024 * 1024
 NO_SESSION = UUID(int=0)
 SPOOL = "rebuilt"
+NOT_HERE = (PackPlace.SPOOL, PackPlace.LOST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,10 @@ def register(source: Source, vault: Vault, seen: SeenPack) -> Pack:
     }
     with transaction.atomic():
         pack, made = Pack.objects.get_or_create(uid=seen.uid, defaults=row)
+        if not made and pack.place in NOT_HERE:
+            # From the platform's own backup, of when the pack lay in a spool that is gone.
+            Pack.objects.filter(pk=pack.pk).update(**{**row, "deduplicated_at": None})
+            made = True
         if made:
             _arrive(vault, pack, seen.entries)
             if not source.is_home:
@@ -168,14 +173,13 @@ def _arrive(vault: Vault, pack: Pack, entries: tuple[IndexEntry, ...]) -> None:
 
 def _note_copy(source: Source, pack: Pack, seen: SeenPack) -> None:
     now = timezone.now()
-    Copy.objects.create(
-        tenant_id=pack.tenant_id,
-        pack=pack,
-        target=source.target,
-        state=CopyState.GOOD,
-        key=seen.key,
-        bytes=seen.size,
-        written_at=now,
-        checked_at=now,
-        fault=seen.fault[:500],
-    )
+    said = {
+        "tenant_id": pack.tenant_id,
+        "state": CopyState.GOOD,
+        "key": seen.key,
+        "bytes": seen.size,
+        "written_at": now,
+        "checked_at": now,
+        "fault": seen.fault[:500],
+    }
+    Copy.objects.update_or_create(pack=pack, target=source.target, defaults=said)

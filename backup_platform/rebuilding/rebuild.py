@@ -27,7 +27,7 @@ from .holds import HoldsAgain
 from .keeping import Keeper
 from .names import Names
 from .owners import make_machine, make_tenant, make_vault
-from .packs import NotThisPack, SeenPack, look_through, register
+from .packs import NOT_HERE, NotThisPack, SeenPack, look_through, register
 from .report import Report
 from .snapshots import MachineSnapshots
 from .source import Source, keep_target
@@ -80,7 +80,8 @@ def _rebuild_vault(files: VaultFiles, keeper: Keeper, names: Names, report: Repo
 
 
 def _rebuild_packs(files: VaultFiles, vault: Vault, keeper: Keeper, report: Report, say: Say) -> None:
-    known = set(Pack.objects.filter(vault=vault, deduplicated_at__isnull=False).values_list("uid", flat=True))
+    done_before = Pack.objects.filter(vault=vault, deduplicated_at__isnull=False).exclude(place__in=NOT_HERE)
+    known = set(done_before.values_list("uid", flat=True))
     wanted = [(uid, key) for uid, key in sorted(files.packs.items(), key=lambda item: item[1]) if uid not in known]
     report.count("packs", len(files.packs) - len(wanted))
     for done, (uid, looked) in enumerate(_looked_through(wanted, files, keeper), 1):

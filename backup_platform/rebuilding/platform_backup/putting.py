@@ -1,0 +1,109 @@
+"""Making a platform's backup, putting it to every active target of the platform, and letting the oldest go."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import BinaryIO, cast
+
+from blake3 import blake3
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from backup_platform.audit.services import record as record_audit
+from backup_platform.catalog import stores
+from backup_platform.rebuilding.errors import RebuildRefused
+from backup_platform.secret_box import SecretUnreadable
+from backup_platform.storage.base import NotFound, Store, StoreError
+from backup_platform.targets.home import home_target
+from backup_platform.targets.models import Target, TargetState
+from backup_platform.targets.opening import open_store
+from backup_platform.tenants.scope import without_tenant_scope
+
+from .contents import write_backup
+
+logger = logging.getLogger(__name__)
+
+FOLDER = "platform"
+SUFFIX = ".backup"
+KEPT = 14
+NAME_CONTEXT = "strongroom/v1/platform-backup-name"
+
+
+@dataclass
+class PutBackup:
+    """Where a backup went, and what was wrong with the other targets."""
+
+    name: str
+    size: int
+    targets: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+
+def folder() -> str:
+    """This installation's folder in every target: two platforms may share a bucket."""
+    key = settings.SECRET_KEY
+    secret = key if isinstance(key, bytes) else key.encode()
+    return f"{FOLDER}/{blake3(secret, derive_key_context=NAME_CONTEXT).digest()[:8].hex()}"
+
+
+def back_up_platform(actor: str, heartbeat: Callable[[], object] = bool) -> PutBackup:
+    """Make a backup and put it to every active target of the platform. Raises NoOperatorKey, RebuildRefused.
+
+    RebuildRefused too when no target took it; one that did not is named in what comes back.
+    """
+    name = f"{timezone.now():%Y%m%dt%H%M%Sz}{SUFFIX}"
+    with tempfile.TemporaryFile(dir=stores.home()) as file:
+        write_backup(cast("BinaryIO", file), heartbeat)
+        made = PutBackup(name, file.seek(0, os.SEEK_END))
+        for target in _targets():
+            heartbeat()
+            file.seek(0)
+            _put(target, cast("BinaryIO", file), made)
+    if not made.targets:
+        raise RebuildRefused(f"No target took the platform's backup. {' '.join(made.faults)}")
+    with transaction.atomic():
+        record_audit("platform.backed_up", actor=actor, object=name, size=made.size, targets=made.targets)
+    return made
+
+
+def backups_in(store: Store) -> list[str]:
+    """The keys of all platforms' backups in a store, the oldest first. Raises StoreError."""
+    keys = [key for key in store.list(FOLDER) if key.endswith(SUFFIX)]
+    return sorted(keys, key=lambda key: key.rpartition("/")[2])
+
+
+def _targets() -> list[Target]:
+    home_target()
+    with without_tenant_scope("the platform's own backup goes to the platform's own targets"):
+        return list(Target.objects.filter(tenant__isnull=True, state=TargetState.ACTIVE).order_by("name"))
+
+
+def _put(target: Target, file: BinaryIO, made: PutBackup) -> None:
+    try:
+        store = open_store(target)
+        store.put(f"{folder()}/{made.name}", file)
+        made.targets.append(target.name)
+    except (StoreError, SecretUnreadable) as fault:
+        made.faults.append(f"{target.name}: {fault}")
+        logger.warning("A target did not take the platform's backup.", extra={"target": target.name})
+        return
+    _let_oldest_go(target, store)
+
+
+def _let_oldest_go(target: Target, store: Store) -> None:
+    """Of this installation's own backups the newest stay. A failed listing deletes nothing."""
+    try:
+        own = sorted(key for key in store.list(folder()) if key.endswith(SUFFIX))
+        for key in own[:-KEPT]:
+            store.delete(key)
+            with transaction.atomic():
+                record_audit("platform.backup_deleted", actor="the platform", object=key[:200], target=target.name)
+    except NotFound:
+        return  # somebody else was faster
+    except StoreError:
+        logger.info("Old backups of the platform could not be deleted.", extra={"target": target.name})
