@@ -41,6 +41,7 @@ TICKS = {
     "strongroom.daily": (24 * 3600, "control"),
     "strongroom.ask_for_reclaim": (300, "control"),
     "strongroom.scrub": (60, "control"),
+    "strongroom.platform_backup": (3600, "control"),
 }
 """Each tick's seconds and queue."""
 

@@ -172,3 +172,17 @@ def make_parity(job_id: str) -> None:
     from backup_platform.upkeep import scrub_jobs
 
     run_job(job_id, scrub_jobs.parity)
+
+
+@app.task(name="strongroom.platform_backup")
+def platform_backup() -> None:
+    from backup_platform.rebuilding.platform_backup.daily import ask_when_due
+
+    run_alone("platform_backup", ask_when_due)
+
+
+@app.task(name="strongroom.back_up_platform")
+def back_up_platform(job_id: str) -> None:
+    from backup_platform.rebuilding.platform_backup import daily as platform_backups
+
+    run_job(job_id, platform_backups.work)

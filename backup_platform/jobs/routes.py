@@ -30,6 +30,7 @@ ROUTES: dict[tuple[str, str], Route] = {
     **{(JobKind.SCRUB, kind): Route("strongroom.scrub_one", "tier") for kind in ("pack", "copy", "snapshot", "vault")},
     **{(JobKind.HEAL, kind): Route("strongroom.heal_one", "tier") for kind in ("pack", "copy", "snapshot", "vault")},
     (JobKind.SCRUB, "parity"): Route("strongroom.make_parity", "tier"),
+    (JobKind.REBUILD, "platform"): Route("strongroom.back_up_platform", "tier"),
 }
 
 
