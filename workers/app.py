@@ -38,6 +38,8 @@ TICKS = {
     "strongroom.deliver": (10, "notify"),
     "strongroom.tier": (15, "control"),
     "strongroom.tier_watch": (60, "control"),
+    "strongroom.targets_away": (120, "tier"),
+    "strongroom.unfinished_uploads": (24 * 3600, "tier"),
     "strongroom.daily": (24 * 3600, "control"),
     "strongroom.ask_for_reclaim": (300, "control"),
     "strongroom.scrub": (60, "control"),

@@ -186,3 +186,17 @@ def back_up_platform(job_id: str) -> None:
     from backup_platform.rebuilding.platform_backup import daily as platform_backups
 
     run_job(job_id, platform_backups.work)
+
+
+@app.task(name="strongroom.targets_away")
+def targets_away() -> None:
+    from backup_platform.targets.watching import look_again
+
+    run_alone("targets_away", look_again)
+
+
+@app.task(name="strongroom.unfinished_uploads")
+def unfinished_uploads() -> None:
+    from backup_platform.targets.watching import clear_unfinished
+
+    run_alone("unfinished_uploads", clear_unfinished)
