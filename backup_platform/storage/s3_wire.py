@@ -62,6 +62,7 @@ def make_client(place: Place, account: Account, patience: Patience) -> Any:
     bare = botocore.session.Session()
     for name in ("config_file", "credentials_file"):
         bare.set_config_variable(name, os.devnull)
+    bare.set_config_variable("profile", None)
     session = boto3.Session(
         aws_access_key_id=account.access_key,
         aws_secret_access_key=account.secret_key,

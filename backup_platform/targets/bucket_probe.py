@@ -176,8 +176,11 @@ def _lock(store: S3Store, target: Target, report: Report) -> None:
 def _storage_class(target: Target, report: Report) -> None:
     cold = target.storage_class in COLD_CLASSES
     report.figures["cold"] = cold
-    if cold:
+    if cold and report.is_good("checksums"):
         report.note("storage_class", True, f"{target.storage_class} is cold: a restore from there waits for hours.")
+    elif cold:
+        words = f"{target.storage_class} is cold, so what is put cannot be read back, and SHA-256 is not verified there"
+        report.note("write", False, f"{words}: nobody would know that a pack arrived whole. Choose another class.")
 
 
 def _refusal(call: Callable[..., Any], **asked: Any) -> int:

@@ -31,8 +31,9 @@ class Report:
         return good
 
     def is_good(self, step: str) -> bool:
-        """Whether a step was done, and went as it should."""
-        return any(found.step == step and found.good for found in self.findings)
+        """Whether a step was done, and went as it should each time."""
+        outcomes = [found.good for found in self.findings if found.step == step]
+        return bool(outcomes) and all(outcomes)
 
     @property
     def usable(self) -> bool:
@@ -48,6 +49,6 @@ class Report:
     @property
     def flags(self) -> dict[str, Any]:
         """What `Target.flags` keeps: each step's outcome by name, the figures, and the words for the page."""
-        outcomes = {found.step: found.good for found in self.findings}
+        outcomes = {found.step: self.is_good(found.step) for found in self.findings}
         words = [{"step": found.step, "good": found.good, "words": found.words} for found in self.findings]
         return {**outcomes, **self.figures, "usable": self.usable, "findings": words}
