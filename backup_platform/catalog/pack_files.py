@@ -25,7 +25,6 @@ from backup_platform.targets.models import TargetState
 from backup_platform.targets.opening import open_store
 
 
-
 class PackGone(Exception):
     """The pack's file is not where its row said: moved meanwhile, or lost."""
 

@@ -22,7 +22,7 @@ ANY_ADDRESS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 compared, not bound
 QUEUES = "control,verify,tier,restore,notify"
 # Threads that talk to the database at the same time; more than these would only wait for the disk.
 WEB_CONNECTIONS = "8"
-GATEWAY_CONNECTIONS = "8"
+GATEWAY_CONNECTIONS = "10"
 # What a child needs of the caller's environment; secrets and settings of another instance are not among it.
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "VIRTUAL_ENV", "SSL_CERT_FILE")
 

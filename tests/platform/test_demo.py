@@ -36,6 +36,7 @@ def test_demo_backs_up_restores_and_finds_both_equal(home: Path, tmp_path: Path)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     result = json.loads((home / "demo.json").read_text())
     assert (result["files"], result["state"], result["equal"]) == (301, "verified", True)
+    assert result["equal_from_s3"] is True
     assert result["bytes"] == 2_800_000 + sum(range(300))
     assert not (home / "run.json").exists()
     password = (home / "secrets" / "admin-password").read_text().strip()

@@ -26,7 +26,7 @@ from backup_platform.embedded.durable_files import write_private
 from backup_platform.embedded.errors import HomeUnusable
 from backup_platform.embedded.platform_processes import MANAGE
 
-STEPS = 9
+STEPS = 12
 DONE, SOME_UNREAD = 0, 3
 # Everything below the source, also what a backup leaves out unless asked: the comparison knows no exclusions.
 BACKUP_OPTIONS = ["--no-default-exclusions", "--json", "--wait"]

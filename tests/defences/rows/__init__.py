@@ -9,6 +9,7 @@ from tests.defences.rows import (
     control,
     daemon,
     drills,
+    fleet,
     gateway,
     jobs,
     keys,
@@ -19,7 +20,9 @@ from tests.defences.rows import (
     reading,
     restoring,
     sealing,
+    targets,
     tenants,
+    tiering,
 )
 
 ROWS: tuple[Defence, ...] = tuple(
@@ -35,9 +38,12 @@ ROWS: tuple[Defence, ...] = tuple(
             *control.ROWS,
             *daemon.ROWS,
             *drills.ROWS,
+            *fleet.ROWS,
             *catalogue.ROWS,
             *jobs.ROWS,
+            *targets.ROWS,
             *tenants.ROWS,
+            *tiering.ROWS,
             *platform.ROWS,
             *policies.ROWS,
             *notifications.ROWS,

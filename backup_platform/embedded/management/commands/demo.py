@@ -19,6 +19,7 @@ from rich.console import Console
 from backup_platform.embedded.child import ends_with_parent
 from backup_platform.embedded.demonstration.by_itself import daemon_until_the_end
 from backup_platform.embedded.demonstration.commands import AGENT
+from backup_platform.embedded.demonstration.far_away import bucket_until_the_end
 from backup_platform.embedded.demonstration.showing import STEPS, Demonstration, choose_source
 from backup_platform.embedded.demonstration.telling import Teller
 from backup_platform.embedded.errors import EmbeddedError, ServerFailed
@@ -29,7 +30,7 @@ STOP_SECONDS = 120
 
 
 class Command(BaseCommand):
-    """Starts the platform, backs up a real tree, restores it, compares, lets a schedule fire, runs until Ctrl-C."""
+    """Starts the platform, backs up a real tree, restores it twice, lets a schedule fire, runs until Ctrl-C."""
 
     help = "Show a backup and a restore on this computer. DEMO_SOURCE=dir; DEMO_EXIT=1 stops after the comparison."
     requires_system_checks: list[str] = []
@@ -55,7 +56,8 @@ class Command(BaseCommand):
         try:
             demonstration = Demonstration(home, source, teller)
             equal = demonstration.run()
-            with daemon_until_the_end(demonstration) as by_itself:
+            with bucket_until_the_end(demonstration) as far_away, daemon_until_the_end(demonstration) as by_itself:
+                equal_from_s3 = far_away.run()
                 fired = by_itself.run()
                 self._show_result(teller, demonstration, ready, equal)
                 if os.environ.get("DEMO_EXIT") != "1":
@@ -64,6 +66,8 @@ class Command(BaseCommand):
             stop_platform(platform)
         if not equal:
             raise CommandError("The restored tree differs from the original, or the snapshot was not verified.")
+        if not equal_from_s3:
+            raise CommandError("The tree that was restored from the bucket alone differs from the original.")
         if not fired:
             raise CommandError("The snapshot that the schedule made was not verified.")
 
@@ -77,7 +81,7 @@ class Command(BaseCommand):
             f"password  {read_one_time_password(Path(ready['admin']['password_file']))}",
             f"agent     STRONGROOM_AGENT_HOME={shlex.quote(str(shown.agent_home))} {' '.join(AGENT)} snapshots",
         ]
-        end = "Ctrl-C stops everything"
+        end = "Ctrl-C stops everything, the S3 server that holds the packs too"
         if os.environ.get("DEMO_EXIT") == "1":
             end = "DEMO_EXIT: the platform stops now, and `make up` starts it again, on its own port"
         lines += ["", f"{end}. The data stays in {shown.home}"]
