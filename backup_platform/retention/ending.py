@@ -68,5 +68,18 @@ def _note(hold: Hold, event: LifecycleEvent, snapshots: object) -> int:
     pks = list(snapshots.order_by("pk").values_list("pk", flat=True))  # type: ignore[attr-defined]
     for start in range(0, len(pks), LOT):
         with transaction.atomic():
-            lifecycle.append(pks[start : start + LOT], event, {"case": hold.case}, tenant_id=hold.tenant_id, hold=hold)
+            lifecycle.append(pks[start : start + LOT], event, told(hold), tenant_id=hold.tenant_id, hold=hold)
     return len(pks)
+
+
+def told(hold: Hold) -> dict[str, str]:
+    """What a record says of a hold: enough to set it again in a catalogue that is rebuilt from a store."""
+    times = {name: getattr(hold, name) for name in ("until", "received_from", "received_until")}
+    return {
+        "hold": str(hold.pk),
+        "case": hold.case,
+        "reason": hold.reason,
+        "scope": hold.scope,
+        "machine": str(hold.machine_id or ""),
+        **{name: moment.isoformat() if moment else "" for name, moment in times.items()},
+    }
