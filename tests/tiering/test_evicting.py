@@ -89,7 +89,7 @@ def test_the_end_of_a_local_file_is_audited_and_says_where_the_pack_is(pack, evi
 def test_a_copy_that_was_good_and_rotted_since_keeps_the_local_file(pack, vault, data, make_rule, target, store):
     rule = make_rule(target)
     tick()
-    key = next(iter(store.objects))
+    key = pack.path
     store.objects[key] = store.objects[key][:-1] + b"x"
     rule.evict_when = EvictWhen.DAYS
     with without_tenant_scope("test"):
