@@ -35,6 +35,7 @@ def command(
     job_file: Path | None,
     kit: Path | None,
     machine: str,
+    from_target: str,
     as_json: bool,
     quiet: bool,
     retry_for: float,
@@ -52,9 +53,9 @@ def command(
     from agents.state import AgentHome
 
     output = Output(as_json=as_json, quiet=quiet)
-    scope = Scope(kit, machine)
+    scope = Scope(kit, machine, from_target)
     home = AgentHome()
-    this_machine = home.machine().machine_id
+    this_machine = home.machine().machine_id if home.is_enrolled or not from_target else b""
     refuse_write_only(scope)
     began = time.monotonic()
     with scratch(home) as directory, reading(scope, output, retry_for) as (reader, _):
