@@ -164,5 +164,5 @@ def _settle(snapshot: Snapshot, needs: _Needs) -> Outcome:
 
 def _end_session(snapshot: Snapshot) -> None:
     """Its bitmap is stored in this transaction: from now on the snapshot itself holds what it needs."""
-    committed = Session.objects.filter(pk=snapshot.session_id, state=SessionState.COMMITTED)
+    committed = Session.objects.filter(snapshots=snapshot.pk, state=SessionState.COMMITTED)
     committed.update(state=SessionState.ENDED)

@@ -242,5 +242,8 @@ class Wanted(models.Model):
         return bytes(self.chunk_id).hex()[:12]
 
 
-from backup_platform.catalog.copy_models import Copy, CopyState, SnapshotCopy  # noqa: E402, F401 (they refer to these)
-from backup_platform.catalog.publication_models import Publication  # noqa: E402, F401
+# They refer to these models, and are imported from here by everybody: hence the aliases.
+from backup_platform.catalog.copy_models import Copy as Copy  # noqa: E402, PLC0414
+from backup_platform.catalog.copy_models import CopyState as CopyState  # noqa: E402, PLC0414
+from backup_platform.catalog.copy_models import SnapshotCopy as SnapshotCopy  # noqa: E402, PLC0414
+from backup_platform.catalog.publication_models import Publication as Publication  # noqa: E402, PLC0414

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from django.db import connection
 from django.utils import timezone
@@ -83,7 +84,7 @@ def is_named(pack: Pack) -> bool:
 
 
 def _empty(vault: Vault, after: int, only: Sequence[int] | None) -> list[int]:
-    question = {"vault": vault.number, "vault_id": vault.pk, "after": after, "limit": BATCH}
+    question: dict[str, Any] = {"vault": vault.number, "vault_id": vault.pk, "after": after, "limit": BATCH}
     with connection.cursor() as cursor:
         cursor.execute(EMPTY_SQL, {**question, "only": None if only is None else list(only)})
         return [row[0] for row in cursor.fetchall()]

@@ -108,11 +108,10 @@ class ReclaimPause(models.Model):
         return f"paused by {self.by}"
 
 
-from backup_platform.upkeep.scrub_models import (  # noqa: E402, F401 (tables of the same app)
-    FindingKind,
-    FindingState,
-    HomeParity,
-    ScrubFinding,
-    ScrubMark,
-    ScrubSettings,
-)
+# Tables of the same app, imported from here by everybody: hence the aliases.
+from backup_platform.upkeep.scrub_models import FindingKind as FindingKind  # noqa: E402, PLC0414
+from backup_platform.upkeep.scrub_models import FindingState as FindingState  # noqa: E402, PLC0414
+from backup_platform.upkeep.scrub_models import HomeParity as HomeParity  # noqa: E402, PLC0414
+from backup_platform.upkeep.scrub_models import ScrubFinding as ScrubFinding  # noqa: E402, PLC0414
+from backup_platform.upkeep.scrub_models import ScrubMark as ScrubMark  # noqa: E402, PLC0414
+from backup_platform.upkeep.scrub_models import ScrubSettings as ScrubSettings  # noqa: E402, PLC0414

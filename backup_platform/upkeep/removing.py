@@ -6,6 +6,7 @@ again, or has arrived again, is revived. The bytes stay: packs that nothing name
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
@@ -69,7 +70,7 @@ def _remove_batch(round_: ReclaimRound, vault: Vault, batch: BitMap64, needed: B
     going = batch - needed
     # A damaged row stands for a wish to get its bytes again, so it stays while any snapshot's needs are not known.
     states = [int(CONDEMNED), int(DAMAGED)] if all_needs_known(vault) else [int(CONDEMNED)]
-    question = {"vault": vault.number, "vault_id": vault.pk, "numbers": list(going), "states": states}
+    question: dict[str, Any] = {"vault": vault.number, "vault_id": vault.pk, "numbers": list(going), "states": states}
     with connection.cursor() as cursor:
         cursor.execute(REMOVE_SQL, question)
         count, size = cursor.fetchone()

@@ -10,6 +10,7 @@ from backup_platform.audit.services import record
 from backup_platform.catalog.chunk_index import vault_lock
 from backup_platform.catalog.models import Session, SessionState, Snapshot, SnapshotState
 from backup_platform.retention.queries import reclaimable
+from backup_platform.retention.turns import take_turn
 from backup_platform.upkeep.models import ReclaimRound
 from backup_platform.upkeep.turns import Turn
 from backup_platform.vaults.models import Vault
@@ -37,6 +38,7 @@ def retire(round_: ReclaimRound, vault: Vault, ids: list[UUID], turn: Turn) -> i
 
 
 def _retire(round_: ReclaimRound, vault: Vault, ids: list[UUID]) -> int:
+    take_turn(vault.tenant_id)  # a hold that is being set is waited for, and then counts
     still = list(_due(Snapshot.objects.filter(vault=vault, pk__in=ids)).values_list("pk", flat=True))
     expired = Snapshot.objects.select_for_update(of=("self",)).filter(pk__in=still, state=SnapshotState.EXPIRED)
     going = list(expired.order_by("pk").values_list("pk", flat=True))

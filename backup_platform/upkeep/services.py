@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
@@ -14,9 +15,8 @@ from backup_platform.upkeep.models import ReclaimPause
 def pause_reclaim(tenant_id: UUID | None, *, by: str, reason: str = "") -> bool:
     """Pause reclaim (None: everywhere). False when it was paused already; the first reason stays."""
     with without_tenant_scope("a pause may be the platform's"), transaction.atomic():
-        _, made = ReclaimPause.objects.get_or_create(
-            tenant_id=tenant_id, defaults={"by": by[:200], "reason": reason[:300]}
-        )
+        fields: dict[str, Any] = {"tenant_id": tenant_id}
+        _, made = ReclaimPause.objects.get_or_create(**fields, defaults={"by": by[:200], "reason": reason[:300]})
         if made:
             record("reclaim.paused", actor=by, object="reclaim", tenant=tenant_id, reason=reason[:300])
     return made
