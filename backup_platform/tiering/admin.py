@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
@@ -52,9 +54,9 @@ class TierRuleForm(forms.ModelForm):
     def __init__(self, *arguments, **named):
         super().__init__(*arguments, **named)
         if "where" in self.fields:
-            self.fields["where"].choices = [(str(target.pk), target.name) for target in self.usable]
-            if self.instance.target_id:
-                self.fields["where"].initial = str(self.instance.target_id)
+            where = cast("forms.ChoiceField", self.fields["where"])
+            where.choices = [(str(target.pk), target.name) for target in self.usable]
+            where.initial = str(self.instance.target_id or "")
 
     def clean(self):
         """Turn the choice into the target."""

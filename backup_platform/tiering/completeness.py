@@ -5,10 +5,11 @@ Set arithmetic over the vault: the numbers that lie in packs without a good copy
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 from pyroaring import BitMap64
 
@@ -67,7 +68,7 @@ def _numbers(vault: Vault, packs: list[int]) -> BitMap64:
         return BitMap64(row[0] for row in cursor)
 
 
-def _ids(rows, numbers: BitMap64, *, meets: bool):  # type: ignore[no-untyped-def]
+def _ids(rows: QuerySet[SnapshotCopy], numbers: BitMap64, *, meets: bool) -> Iterator[int]:
     """The rows whose snapshot's needs meet these numbers, or do not."""
     for pk, bitmap in rows.values_list("pk", "snapshot__bitmap").iterator(chunk_size=PAGE):
         if bitmap is not None and BitMap64.deserialize(bytes(bitmap)).intersect(numbers) == meets:

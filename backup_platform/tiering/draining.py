@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from uuid import UUID
 
 from django.db import transaction
 from django.utils import timezone
@@ -183,7 +184,7 @@ def _forget_objects(target: Target) -> bool:
     return not strange
 
 
-def _tenants_at(target: Target):  # type: ignore[no-untyped-def]
+def _tenants_at(target: Target) -> set[UUID]:
     of_copies = Copy.objects.filter(target=target.pk).values_list("tenant_id", flat=True)
     of_snapshots = SnapshotCopy.objects.filter(target=target.pk).values_list("tenant_id", flat=True)
     return set(of_copies.order_by().distinct()) | set(of_snapshots.order_by().distinct())

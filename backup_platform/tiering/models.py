@@ -32,7 +32,7 @@ class EvictWhen(models.TextChoices):
     WATERMARK = "watermark", "When the home directory is over its watermark"
 
 
-def _days() -> models.PositiveIntegerField:
+def _days() -> models.PositiveIntegerField[int, int]:
     return models.PositiveIntegerField(default=0, validators=[MaxValueValidator(MOST_DAYS)])
 
 

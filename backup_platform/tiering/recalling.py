@@ -31,7 +31,7 @@ def bring_home(pack: Pack, heartbeat: Heartbeat = bool) -> bool:
     home, key = stores.local_target(), stores.pack_key(pack.tenant_id, pack.vault_id, pack.uid)
     try:
         with open_pack_file(pack) as file, suppress(AlreadyThere):
-            home.put(key, io.BufferedReader(file, PIECE))  # type: ignore[type-var, arg-type]
+            home.put(key, io.BufferedReader(file, PIECE))  # type: ignore[type-var]
         if not read_back(home, key, pack, heartbeat):
             raise RecordUnavailable("What came from the target is not the pack.")
     except PackGone:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db.models import Q, Sum
+from django.db.models import Q, QuerySet, Sum
 
 from backup_platform.catalog import stores
 from backup_platform.catalog.errors import RecordUnavailable
@@ -32,7 +32,7 @@ def rules_of(tenant_id: UUID) -> list[TierRule]:
         return list(_at_work().filter(Q(tenant=tenant_id) | Q(tenant__isnull=True)).order_by("pk"))
 
 
-def _at_work():  # type: ignore[no-untyped-def]
+def _at_work() -> QuerySet[TierRule]:
     rules = TierRule.objects.select_related("target").filter(paused_at__isnull=True)
     return rules.filter(target__state=TargetState.ACTIVE, target__home=False)
 

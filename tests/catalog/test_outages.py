@@ -10,7 +10,7 @@ import pytest
 from django.db import OperationalError, connection
 from django.utils import timezone
 
-from backup_platform.catalog import commit, damage, deduplication, placing, present, reading, stores
+from backup_platform.catalog import commit, damage, deduplication, pack_files, placing, present, stores
 from backup_platform.catalog.errors import RecordUnavailable
 from backup_platform.catalog.models import Pack
 from backup_platform.catalog.scrubbing import scrub_all
@@ -110,8 +110,8 @@ def test_a_disk_that_goes_away_while_it_is_read_is_no_damage(backup, monkeypatch
         def close(self):
             self.file.close()
 
-    real = reading._open_plain
-    monkeypatch.setattr(reading, "_open_plain", lambda path: Failing(real(path)))
+    real = pack_files._open_plain
+    monkeypatch.setattr(pack_files, "_open_plain", lambda path: Failing(real(path)))
     with pytest.raises(RecordUnavailable):
         verify_pack(pack.pk)
     assert Pack.objects.get().state == "sealed"
