@@ -92,6 +92,7 @@ NAVIGATION = [
             _item("Stopped expiries", "front_hand", "retention.ExpiryStop"),
             _item("Expiry delays", "hourglass", "retention.RetentionRules"),
             _item("Scrub", "health_and_safety", "upkeep.ScrubFinding"),
+            _item("Reclaim", "recycling", "upkeep.ReclaimRound"),
         ],
     },
     {

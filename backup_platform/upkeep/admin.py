@@ -1,3 +1,3 @@
 """The pages of upkeep."""
 
-from . import scrub_pages  # noqa: F401 - it registers its pages
+from . import reclaim_pages, scrub_pages  # noqa: F401 - they register their pages
