@@ -32,7 +32,9 @@ def clean_environment(home: Path, **more: str) -> dict[str, str]:
     return {**kept, "STRONGROOM_HOME": str(home), **ports, **more}
 
 
-def manage(home: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+def manage(
+    home: Path, *arguments: str, seconds: float = START_SECONDS, **more: str
+) -> subprocess.CompletedProcess[str]:
     """Run a management command to its end."""
     return subprocess.run(
         [sys.executable, "manage.py", *arguments],
@@ -40,7 +42,7 @@ def manage(home: Path, *arguments: str, **more: str) -> subprocess.CompletedProc
         env=clean_environment(home, **more),
         capture_output=True,
         text=True,
-        timeout=START_SECONDS,
+        timeout=seconds,
         check=False,
     )
 

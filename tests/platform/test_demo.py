@@ -32,7 +32,7 @@ def test_demo_backs_up_restores_and_finds_both_equal(home: Path, tmp_path: Path)
         (source / "inner" / f"small-{number}").write_bytes(bytes([number % 256]) * number)
     (source / "large").write_bytes(b"".join(number.to_bytes(4, "big") for number in range(700_000)))
     (source / "link").symlink_to("large")
-    finished = manage(home, "demo", DEMO_SOURCE=str(source), DEMO_EXIT="1")
+    finished = manage(home, "demo", DEMO_SOURCE=str(source), DEMO_EXIT="1", seconds=900)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     result = json.loads((home / "demo.json").read_text())
     assert (result["files"], result["state"], result["equal"]) == (301, "verified", True)
