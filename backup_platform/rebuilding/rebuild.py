@@ -15,6 +15,7 @@ from uuid import UUID
 from backup_platform.catalog.models import Pack, Snapshot
 from backup_platform.catalog.reading import is_of_the_medium
 from backup_platform.fleet.models import Machine
+from backup_platform.fleet.services import authority
 from backup_platform.storage.base import StoreError
 from backup_platform.tenants.scope import tenant_scope
 from backup_platform.upkeep.services import pause_reclaim
@@ -48,6 +49,7 @@ def rebuild(source: Source, names: Names, *, actor: str, say: Say = lambda sente
     keep_target(source)
     if not goes_on:
         note_begun(source, actor)
+    authority()  # made now, if it never was: once there are machines, a missing one is taken for lost
     report = Report()
     if found.strangers:
         report.notes.append(f"{found.strangers} objects of the store are none that we know, and were passed over.")

@@ -19,8 +19,11 @@ from backup_platform.rebuilding.errors import RebuildRefused
 
 POLL = 0.2
 HEARTBEAT = 20.0
-DUMP = ("--format=custom", "--compress=0", "--no-owner", "--no-privileges", "--schema=public")
-LOAD = ("--clean", "--if-exists", "--no-owner", "--no-privileges", "--single-transaction", "--exit-on-error")
+DUMP = ("--format=custom", "--compress=0", "--no-owner", "--no-privileges")
+UNPACK = ("--no-owner", "--no-privileges", "--exit-on-error")
+LOAD = ("--single-transaction", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1")
+EMPTY = "DROP SCHEMA public CASCADE; CREATE SCHEMA public"
+"""Table by table is no way: pg_restore's own --clean fails at the constraints of partitions."""
 
 
 def dump_database(out: IO[bytes], heartbeat: Callable[[], object]) -> None:
@@ -30,10 +33,12 @@ def dump_database(out: IO[bytes], heartbeat: Callable[[], object]) -> None:
 
 def load_database(dump: Path) -> None:
     """Replace the database's tables by those of a dump, all or nothing. As the owner role."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")  # the connection works, so what fails below is the dump
     connection.close()
-    _run(["pg_restore", *LOAD, "--dbname", str(connection.settings_dict["NAME"]), str(dump)], lambda: None)
+    script = dump.with_name(f"{dump.name}.sql")
+    # Whole before it is run: a script that breaks off would be committed as far as it goes.
+    _run(["pg_restore", *UNPACK, f"--file={script}", str(dump)], bool)
+    _run(["psql", *LOAD, "--command", EMPTY, "--file", str(script)], bool, stdout=subprocess.DEVNULL)
+    script.unlink()
 
 
 def _run(command: list[str], heartbeat: Callable[[], object], **options: Any) -> None:
