@@ -39,9 +39,10 @@ def heal_place(place: Place) -> Healing:
     try:
         with pack_lease(place.pack.pk, wait=True) as pack:
             return _heal(pack, _fresh(place, pack))
-    except (StoreError, RecordUnavailable) as fault:
-        logger.info("Healing has to wait.", extra={"subject": place.subject, "fault": str(fault)[:200]})
-        return Healing(away=(str(fault)[:200],))
+    except (StoreError, RecordUnavailable, OSError) as fault:
+        why = (fault.strerror or "") if isinstance(fault, OSError) else str(fault)
+        logger.warning("Healing has to wait.", extra={"subject": place.subject, "fault": why[:200]})
+        return Healing(away=(why[:200],))
     except (Copy.DoesNotExist, Pack.DoesNotExist):
         return Healing()
 

@@ -188,7 +188,7 @@ def _snapshots(before: datetime, limit: int) -> Iterator[Due]:
 
 
 def _vaults(before: datetime, limit: int) -> Iterator[Due]:
-    unread = Q(scrub_mark__isnull=True) | Q(scrub_mark__checked_at__lt=before)
+    unread = Q(scrub_mark__isnull=True, created_at__lt=before) | Q(scrub_mark__checked_at__lt=before)
     due = Vault.objects.filter(unread, snapshots__isnull=False)
     at = F("scrub_mark__checked_at")
     for pk, tenant, since in (

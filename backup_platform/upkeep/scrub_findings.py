@@ -127,6 +127,11 @@ def hurt_snapshots(pack: Pack) -> list[Snapshot]:
     return found
 
 
+def damaged_records(pack: Pack) -> int:
+    """How many records that the catalogue looks for in this pack it knows to be damaged, and not whole elsewhere."""
+    return len(_numbers(pack))
+
+
 def _numbers(pack: Pack) -> BitMap64:
     with connection.cursor() as cursor:
         cursor.execute(DAMAGED_SQL, [pack.vault.number, pack.pk])

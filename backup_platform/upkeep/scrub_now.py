@@ -15,6 +15,8 @@ from backup_platform.jobs.services import enqueue
 from backup_platform.storage.base import StoreError
 from backup_platform.tenants.scope import tenant_scope, without_tenant_scope
 from backup_platform.upkeep.heal_places import READ_FROM
+from backup_platform.upkeep.models import HomeParity
+from backup_platform.upkeep.parity_making import look_at_parity
 from backup_platform.upkeep.scrub_objects import LookedAt, scrub_snapshot, scrub_vault
 from backup_platform.upkeep.scrub_packs import scrub_copy, settle_pack
 from backup_platform.vaults.models import Vault
@@ -33,12 +35,17 @@ def scrub_everything() -> Scrubbed:
         for copy in _copies():
             with tenant_scope(copy.tenant_id):
                 _scrub_copy(copy, result)
+        for parity in HomeParity.objects.select_related("pack").iterator(chunk_size=PAGE):
+            with tenant_scope(parity.pack.tenant_id):
+                _look_at_parity(f"pack:{parity.pack_id}", parity.pack.uid.hex, result)
         for vault, tenant in _vaults():
             with tenant_scope(tenant):
                 _add(result, partial(scrub_vault, vault), "record", vault.hex)
+        named = {one.name for one in result.damaged if one.kind == "snapshot"}  # their jobs look at every place
         for pk, tenant in _snapshots():
-            with tenant_scope(tenant):
-                _add(result, partial(scrub_snapshot, pk), "snapshot", pk.hex)
+            if pk.hex not in named:
+                with tenant_scope(tenant):
+                    _add(result, partial(scrub_snapshot, pk), "snapshot", pk.hex)
     return result
 
 
@@ -65,28 +72,38 @@ def _scrub_copy(copy: Copy, result: Scrubbed) -> None:
         return
     if looked.damaged:
         result.damaged.append(Fault("copy", copy.pack.uid.hex, looked.said))
+    if copy.parity_bytes:
+        _look_at_parity(f"copy:{copy.pk}", copy.pack.uid.hex, result)
+
+
+def _look_at_parity(subject: str, name: str, result: Scrubbed) -> None:
+    try:
+        if not look_at_parity(subject):
+            result.damaged.append(Fault("parity", name, "The parity beside it is damaged or gone; it is made anew."))
+    except (RecordUnavailable, StoreError) as fault:
+        result.unread.append(Fault("parity", name, str(fault)))
 
 
 def _vaults() -> Iterator[tuple[UUID, UUID]]:
-    """Only what other targets hold too: the home directory's objects have been looked at."""
+    """Those that other targets hold too: the home directory's records have been looked at."""
     elsewhere = Vault.objects.filter(snapshots__copies__objects_at__isnull=False).order_by("pk")
     yield from elsewhere.values_list("pk", "tenant_id").distinct().iterator(chunk_size=PAGE)
 
 
 def _snapshots() -> Iterator[tuple[UUID, UUID]]:
-    elsewhere = Snapshot.objects.filter(state__in=COMMITTED, copies__objects_at__isnull=False).order_by("pk")
-    yield from elsewhere.values_list("pk", "tenant_id").distinct().iterator(chunk_size=PAGE)
+    committed = Snapshot.objects.filter(state__in=COMMITTED).order_by("pk")
+    yield from committed.values_list("pk", "tenant_id").iterator(chunk_size=PAGE)
 
 
 def _add(result: Scrubbed, look: Callable[[], LookedAt], kind: str, name: str) -> None:
-    """Add what other targets hold; what this host holds has been named before."""
+    """Add what was not right; of a vault's records only those at other targets, since the others have been named."""
     try:
         found = look()
     except (RecordUnavailable, StoreError) as fault:
         result.unread.append(Fault(kind, name, str(fault)))
         return
     for seen in found.seen:
-        if not seen.here:
+        if not (seen.here and kind == "record"):
             healed = " It was healed." if seen.healed else ""
             result.damaged.append(Fault(kind, name, f"{seen.name} at {seen.place}: {seen.fault}{healed}"))
     result.unread += [Fault(kind, name, said) for said in found.unread]

@@ -1,7 +1,7 @@
-"""Scrubbing what stands beside the packs: a snapshot's root, recipients, statement and receipt, a vault's records.
+"""Scrubbing what stands beside the packs: a snapshot's objects, a vault's records.
 
 Each object is read at every place that should have it. What is damaged is made again from the catalogue's row where the
-row holds it (statement, recipients, standing records), else from another place (the root).
+row holds it (statement, recipients, references, receipt, standing records), else from another place (the root).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from backup_platform.catalog import stores
 from backup_platform.catalog.completion import check_snapshot_objects, complete_snapshot
 from backup_platform.catalog.damage import GOOD
 from backup_platform.catalog.models import Snapshot, SnapshotCopy, SnapshotState
+from backup_platform.catalog.proposals import known_counts
 from backup_platform.catalog.scrubbing import COMMITTED, standing_records
 from backup_platform.secret_box import SecretUnreadable
 from backup_platform.storage.base import NotFound, Store, StoreError, StoreUnavailable
@@ -31,6 +32,7 @@ from backup_platform.upkeep.scrub_findings import close_healed, note_finding, no
 from backup_platform.vaults.models import Vault
 from protocol.stored.errors import FormatError
 from protocol.stored.lifecycle import LifecycleEvent, LifecycleRecord, decode_lifecycle
+from protocol.stored.references import ReferenceList, decode_references
 
 BROUGHT_BACK = "by whoever brought the right object back"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -79,7 +81,7 @@ class _Somewhere:
 
 def scrub_snapshot(snapshot_id: UUID) -> LookedAt:
     """Read a snapshot's objects everywhere, and heal what can be. What cannot be read just now is in `unread`."""
-    found = Snapshot.objects.select_related("vault").defer("bitmap", "blocks")
+    found = Snapshot.objects.select_related("vault").defer("bitmap")
     snapshot = found.filter(pk=snapshot_id, state__in=COMMITTED).first()
     if snapshot is None:
         return LookedAt()
@@ -103,8 +105,8 @@ def scrub_vault(vault_id: UUID) -> LookedAt:
     result = LookedAt()
     wanted = [Wanted(key, _equals(data), data) for key, data in standing_records(vault)]
     holding = SnapshotCopy.objects.filter(snapshot__vault=vault, objects_at__isnull=False, target__state__in=READ_FROM)
-    targets = [copy.target for copy in holding.select_related("target").order_by("target").distinct("target")]
-    places = list(_places(targets, result))
+    newest = holding.select_related("target").order_by("target_id", "-pk").distinct("target_id")
+    places = list(_places([copy.target for copy in newest], result))
     _scrub(wanted, places, f"vault:{vault.pk}", vault.tenant_id, FindingKind.RECORD, result)
     if not result.unread:
         mark = {"tenant_id": vault.tenant_id, "checked_at": timezone.now()}
@@ -129,6 +131,9 @@ def _of_snapshot(snapshot: Snapshot) -> Iterator[Wanted]:
     yield Wanted(stores.recipients_key(tenant, vault, pk), _equals(recipients), recipients)
     key = stores.statement_key(tenant, vault, snapshot.machine_id, snapshot.sequence, pk)
     yield Wanted(key, _equals(statement), statement)
+    if snapshot.blocks:
+        listed = ReferenceList(pk.bytes, bytes(snapshot.blocks), known_counts(snapshot.statistics))
+        yield Wanted(stores.references_key(tenant, vault, pk), _lists_the_same(listed), listed.encode())
     first = stores.lifecycle_key(tenant, vault, pk, 1)
     yield Wanted(first, _is_receipt(snapshot), _receipt(snapshot))
 
@@ -148,6 +153,20 @@ def _is_receipt(snapshot: Snapshot) -> Callable[[bytes], bool]:
             return False
         same = (found.snapshot_id, found.event, found.time, found.previous)
         return same == (expected.snapshot_id, expected.event, expected.time, expected.previous)
+
+    return right
+
+
+def _lists_the_same(expected: ReferenceList) -> Callable[[bytes], bool]:
+    """The same blocks, and the same figures where the row has any; in which order these stand says nothing."""
+
+    def right(data: bytes) -> bool:
+        try:
+            found = decode_references(data)
+        except FormatError:
+            return False
+        same = (found.snapshot_id, found.blocks) == (expected.snapshot_id, expected.blocks)
+        return same and (not expected.counts or found.counts == expected.counts)
 
     return right
 

@@ -23,7 +23,7 @@ from backup_platform.targets.services import note_away, note_back
 from backup_platform.upkeep.heal_packs import Healing, ask_to_scrub, heal_place
 from backup_platform.upkeep.heal_places import READ_FROM, Place, places_of
 from backup_platform.upkeep.models import FindingKind, FindingState, ScrubFinding
-from backup_platform.upkeep.scrub_findings import close_healed, note_finding, note_healed, note_lost
+from backup_platform.upkeep.scrub_findings import close_healed, damaged_records, note_finding, note_healed, note_lost
 from backup_platform.upkeep.scrub_reading import PacedFile
 
 Alive = Callable[[], object]
@@ -58,13 +58,13 @@ def settle_pack(pack: Pack, report: PackReport) -> Looked:
             close_healed(f"pack:{pack.pk}", BROUGHT_BACK, None, FindingKind.PACK)
         return Looked(pack.bytes, not report.intact, said=report.fault)
     healing = heal_place(Place(pack))
-    if report.outgrown and not healing.how:
+    records = len(report.bad) + damaged_records(pack)
+    if report.outgrown and not records and not healing.how:
         return Looked(pack.bytes)  # nothing looks for what is damaged in it
     finding = note_finding(
-        FindingKind.PACK, pack.tenant_id, f"pack:{pack.pk}", report.fault, pack=pack, key=pack.path,
-        records=len(report.bad),
-    )  # fmt: skip
-    said = f"{report.fault} {len(report.bad)} records are affected."
+        FindingKind.PACK, pack.tenant_id, f"pack:{pack.pk}", report.fault, pack=pack, key=pack.path, records=records
+    )
+    said = f"{report.fault} {records} records are affected."
     if healing.how:
         note_healed(finding, healing.how)
         return Looked(pack.bytes, True, True, f"{said} It was healed {healing.how}.")

@@ -28,6 +28,7 @@ from backup_platform.jobs.routes import route_of
 from backup_platform.jobs.running import run_job
 from backup_platform.tenants.models import Tenant
 from backup_platform.tenants.scope import tenant_scope, without_tenant_scope
+from backup_platform.upkeep import scrub_jobs
 from backup_platform.vaults.models import Vault
 from protocol.stored import packs
 from protocol.stored.blocks import block_id, encode_block
@@ -41,6 +42,9 @@ WORK = {
     "strongroom.verify_pack": catalog_jobs.verify,
     "strongroom.deduplicate_pack": catalog_jobs.deduplicate,
     "strongroom.complete_snapshot": catalog_jobs.complete,
+    "strongroom.scrub_one": scrub_jobs.scrub,
+    "strongroom.heal_one": scrub_jobs.heal,
+    "strongroom.make_parity": scrub_jobs.parity,
 }
 
 
