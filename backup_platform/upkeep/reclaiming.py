@@ -15,6 +15,7 @@ from django.db.models import Max
 from django.utils import timezone
 
 from backup_platform.audit.services import record
+from backup_platform.catalog import stores
 from backup_platform.catalog.chunk_index import vault_lock
 from backup_platform.catalog.models import Session
 from backup_platform.jobs.ticks import run_alone
@@ -75,6 +76,7 @@ def _carry_on(vault: Vault, turn: Turn, begin: bool, grace: timedelta, accepted_
     outcome.waits_for = guards.pause_in_force(vault.tenant_id)
     if outcome.waits_for:
         return
+    stores.local_target()  # while the store is away nothing is taken out of the catalogue either
     try:
         _clear_away(vault, turn, outcome)
         round_ = unfinished_round(vault) or (_begin(vault, accepted_by) if begin else None)

@@ -254,6 +254,7 @@ def test_a_session_is_open_until_its_snapshots_bitmap_is_stored(vault, backup, o
     run_jobs()
     session.refresh_from_db()
     assert session.state == SessionState.ENDED
+    assert present.missing_ids(vault.number, list(ids_of(old))) == set()  # completion has revived them
     assert round_of(run_round(vault)).removed == 0
     assert is_state(answer, SnapshotState.VERIFIED)
     read_back(vault, old)
