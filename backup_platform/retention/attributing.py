@@ -18,4 +18,4 @@ def note_policies(tenant_id: UUID) -> int:
     """Write down the policies of a tenant's snapshots that a job knows and the snapshot does not; how many."""
     with connection.cursor() as cursor:
         cursor.execute(NOTE_SQL, [tenant_id])
-        return cursor.rowcount
+        return int(cursor.rowcount)

@@ -77,7 +77,8 @@ class Judge:
 
     def _brought_back(self, machine: Machine) -> dict[UUID, datetime]:
         rows = Expiry.objects.filter(snapshot__machine_id=machine.pk, protected_until__gt=self.now)
-        return dict(rows.order_by("protected_until").values_list("snapshot_id", "protected_until"))
+        found = rows.order_by("protected_until").values_list("snapshot_id", "protected_until")
+        return {pk: until for pk, until in found if until is not None}
 
     def _facts(self, one: Snapshot, standing: Standing, rules: Rules, protected: Mapping[UUID, datetime]) -> Facts:
         return Facts(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
 from django.http import Http404
 from django.shortcuts import redirect
@@ -33,9 +35,11 @@ class WhatBecame(admin.SimpleListFilter):
         return [("expired", "Expired"), ("back", "Brought back"), ("gone", "Gone for good")]
 
     def queryset(self, request, queryset):
-        ways = {"expired": {"brought_back_at": None, "snapshot__state": SnapshotState.EXPIRED},
-                "back": {"brought_back_at__isnull": False},
-                "gone": {"snapshot__state": SnapshotState.RECLAIMED}}  # fmt: skip
+        ways: dict[str, dict[str, Any]] = {
+            "expired": {"brought_back_at": None, "snapshot__state": SnapshotState.EXPIRED},
+            "back": {"brought_back_at__isnull": False},
+            "gone": {"snapshot__state": SnapshotState.RECLAIMED},
+        }
         way = ways.get(self.value() or "")
         return queryset.filter(**way) if way else queryset
 

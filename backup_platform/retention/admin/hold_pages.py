@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django import forms
 from django.contrib import admin
 from django.http import Http404
@@ -27,7 +29,8 @@ WRITTEN = ("case", "reason", "scope", "machine", "policy", "snapshot", "received
 class HoldForm(forms.ModelForm):
     """A new hold. Saving is part of checking: only the service knows every rule."""
 
-    asker = None
+    asker: Any = None
+    saved: Any = None
 
     class Meta:
         model = Hold
@@ -36,7 +39,7 @@ class HoldForm(forms.ModelForm):
     def clean(self):
         super().clean()
         if not self.errors:
-            values = {name: self.cleaned_data.get(name) for name in WRITTEN}
+            values: dict[str, Any] = {name: self.cleaned_data.get(name) for name in WRITTEN}
             about = values.get(values["scope"])
             tenant = self.cleaned_data.get("tenant") or self.asker.tenant or getattr(about, "tenant", None)
             if tenant is None:
@@ -55,7 +58,7 @@ class HoldForm(forms.ModelForm):
 
     def save(self, commit=True):
         """What the service saved."""
-        self.save_m2m = lambda: None
+        self.save_m2m: Any = lambda: None
         return self.saved
 
 

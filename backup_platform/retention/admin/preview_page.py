@@ -55,9 +55,9 @@ def preview_page(page, request):
     policy, machine = _row(Policy, sent.get("policy")), _row(Machine, sent.get("machine"))
     if policy is not None:
         return _of_policy(page, request, sent, policy, machine)
-    if machine is None and actor.tenant is None:
+    tenant_id = machine.tenant_id if machine else actor.tenant.pk if actor.tenant else None
+    if tenant_id is None:
         return _shown(page, request, {"title": "Retention preview", "silence": "Choose a tenant first."})
-    tenant_id = machine.tenant_id if machine else actor.tenant.pk
     found = preview_now(tenant_id, [machine] if machine else None)
     title = f"What expires next on {machine.name}" if machine else "What expires next"
     return _shown(page, request, {"title": title, **_figures(found, machine)})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django import forms
 from django.contrib import admin
 
@@ -17,7 +19,8 @@ NAMES = ("undelete_days", "shrink_days", "guard_percent", "release_needs_second"
 class RulesForm(forms.ModelForm):
     """Saving is part of checking: only the service knows every rule."""
 
-    asker = None
+    asker: Any = None
+    saved: Any = None
 
     class Meta:
         model = RetentionRules
@@ -43,7 +46,7 @@ class RulesForm(forms.ModelForm):
 
     def save(self, commit=True):
         """What the service saved."""
-        self.save_m2m = lambda: None
+        self.save_m2m: Any = lambda: None
         return self.saved
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.http import Http404, HttpResponseRedirect
 from django.urls import reverse
 from unfold.decorators import action, display
@@ -22,6 +24,8 @@ from backup_platform.tenants.scope import whole_tenant
 
 class SnapshotRetention(AskingAdmin):
     """For the page of snapshots."""
+
+    get_object: Any
 
     def has_manage_permission(self, request, object_id=None):
         """Whether this person may expire snapshots and bring them back."""
