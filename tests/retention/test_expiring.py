@@ -282,6 +282,17 @@ def test_a_run_touches_its_own_tenants_snapshots_only(ours, theirs, machine, pol
         assert expire_machine(other, timezone.now()).snapshots == 0
 
 
+@pytest.mark.defence
+def test_another_tenants_hold_keeps_nothing_here(ours, theirs, machine, policy):
+    snapshots = ours.snapshots(machine, 6, policy)
+    ours.run()
+    set_hold(theirs.tenant, "case", "why", by="test", scope="tenant")
+    with without_tenant_scope("reclaim looks at all tenants"):
+        LifecycleEntry.objects.update(number=2)
+        found = reclaimable(Snapshot.objects.all(), timezone.now() + 15 * DAY)
+        assert {one.pk for one in found} == {one.pk for one in snapshots[4:]}
+
+
 def test_a_policy_under_a_hold_is_not_deleted(ours, policy):
     hold = set_hold(ours.tenant, "case 9", "why", by="test", scope="policy", about=policy)
     with tenant_scope(ours.tenant):
