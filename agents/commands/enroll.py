@@ -57,7 +57,8 @@ def command(string: str | None, name: str, key_file: Path | None, write_only: bo
     kind = ", write-only: its snapshots are readable with the recovery kit alone" if machine.write_only else ""
     output.text(f"This machine is enrolled as '{machine.machine_name}'{kind}.")
     key = fingerprint(home.certificate_pem())
-    output.text(f"Its key's fingerprint, should somebody ask you to compare it:\n  {key}")
+    output.text("Its key's fingerprint, should somebody ask you to compare it:")
+    output.text(f"  {key}")
     output.text(f"Its keys are in {home.path}. Try `strongroom backup PATH`.")
     output.record(
         "summary",

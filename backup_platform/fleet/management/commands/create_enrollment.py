@@ -102,7 +102,10 @@ class Command(OperatorCommand):
         with tenant_scope(vault.tenant_id):
             group = MachineGroup.objects.filter(name=name).first() if name else None
         if name and group is None:
-            raise CommandError(f"There is no machine group named {name!r}. Make it in the console first.")
+            raise CommandError(
+                f"There is no machine group named {name!r}. Make it first, in the console or so: "
+                f"create_group --tenant {vault.tenant.name!r} {name!r}"
+            )
         return group
 
     def _read_key(self, kit):
