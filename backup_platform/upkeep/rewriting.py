@@ -120,6 +120,7 @@ def _open_row(vault: Vault) -> Pack:
         vault=vault,
         spool=SPOOL,
         path=f"{SPOOL}/{uid.hex}.open",
+        deduplicated_at=timezone.now(),  # nothing arrives in it, so no snapshot has to wait for it
         lease_owner=secrets.token_hex(8),
         lease_until=timezone.now() + LEASE,
     )

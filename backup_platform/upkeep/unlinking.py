@@ -25,6 +25,7 @@ from backup_platform.targets.opening import SecretUnreadable, open_store
 from backup_platform.targets.queries import target_by_id
 from backup_platform.tiering.asking import ask_to_copy
 from backup_platform.upkeep.emptying import is_named
+from backup_platform.upkeep.models import HomeParity
 from backup_platform.upkeep.turns import Turn
 from backup_platform.vaults.models import Vault
 
@@ -66,6 +67,7 @@ def _unlink(pack_id: int, done: Unlinked) -> None:
             if faults:
                 done.waits_for += faults
             elif held(pack).update(unlink_at=None):
+                HomeParity.objects.filter(pack=pack).delete()
                 done.packs += 1
                 done.bytes += pack.bytes
     except RecordUnavailable as busy:

@@ -10,7 +10,7 @@ from tests.defences.removal import Edit, Swap, Words
 RECLAIM = "tests/upkeep/test_reclaim.py"
 COMPACT = "tests/upkeep/test_compact.py"
 RACES = "tests/upkeep/test_reclaim_races.py"
-MODEL = "tests/upkeep/test_reclaim_model.py::test_no_order_of_events_loses_anything_that_is_needed[25-40]"
+MODEL = "tests/upkeep/test_reclaim_model.py::test_no_order_of_events_loses_anything_that_is_needed[15-40]"
 UPKEEP = "backup_platform.upkeep"
 
 

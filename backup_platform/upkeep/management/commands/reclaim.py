@@ -10,7 +10,9 @@ from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import CommandError
+from django.db import OperationalError
 from django.utils import timezone
+from psycopg.errors import LockNotAvailable
 
 from backup_platform.storage.base import StoreError
 from backup_platform.tenants.commands import OperatorCommand
@@ -63,6 +65,10 @@ class Command(OperatorCommand):
             mine = list(vaults if tenant is None else vaults.filter(tenant=tenant))
         try:
             lines = [self._one(vault, options) for vault in mine]
+        except OperationalError as fault:
+            if not isinstance(fault.__cause__, LockNotAvailable):
+                raise
+            raise CommandError("A vault is busy with a large commit just now. Nothing is lost; try again.") from None
         except StoreError as fault:
             raise CommandError(f"The home directory cannot be used just now, so nothing was done: {fault}") from None
         self._end(lines, options)
