@@ -5,9 +5,10 @@ Rows say when a thing was last read; there is no plan to lose. A tick once a min
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db.models import F, Q, QuerySet
@@ -154,14 +155,9 @@ def _oldest(before: datetime, limit: int) -> list[Due]:
 def _packs(before: datetime, limit: int) -> Iterator[Due]:
     here = Pack.objects.filter(place=PackPlace.TARGET, state__in=READ)
     never = here.filter(scrubbed_at__isnull=True, verified_at__lt=before).order_by("pk")
-    for pk, tenant, at in never.values_list("pk", "tenant_id", "verified_at")[:limit]:
-        yield Due(f"pack:{pk}", tenant, at)
-    for pk, tenant, at in (
-        here.filter(scrubbed_at__lt=before)
-        .order_by("scrubbed_at")
-        .values_list("pk", "tenant_id", "scrubbed_at")[:limit]
-    ):
-        yield Due(f"pack:{pk}", tenant, at)
+    yield from _named("pack", never.values_list("pk", "tenant_id", "verified_at")[:limit])
+    read = here.filter(scrubbed_at__lt=before).order_by("scrubbed_at")
+    yield from _named("pack", read.values_list("pk", "tenant_id", "scrubbed_at")[:limit])
 
 
 def _copies(before: datetime, limit: int) -> Iterator[Due]:
@@ -169,22 +165,23 @@ def _copies(before: datetime, limit: int) -> Iterator[Due]:
         state__in=[CopyState.GOOD, CopyState.DAMAGED], target__state__in=READ_FROM, target__away_since__isnull=True
     )
     never = there.filter(checked_at__isnull=True, written_at__lt=before).order_by("pk")
-    for pk, tenant, at in never.values_list("pk", "tenant_id", "written_at")[:limit]:
-        yield Due(f"copy:{pk}", tenant, at)
-    for pk, tenant, at in (
-        there.filter(checked_at__lt=before).order_by("checked_at").values_list("pk", "tenant_id", "checked_at")[:limit]
-    ):
-        yield Due(f"copy:{pk}", tenant, at)
+    yield from _named("copy", never.values_list("pk", "tenant_id", "written_at")[:limit])
+    read = there.filter(checked_at__lt=before).order_by("checked_at")
+    yield from _named("copy", read.values_list("pk", "tenant_id", "checked_at")[:limit])
 
 
 def _snapshots(before: datetime, limit: int) -> Iterator[Due]:
     kept = Snapshot.objects.filter(state__in=COMMITTED)
     never = kept.filter(scrub_mark__isnull=True, received_at__lt=before).order_by("received_at")
+    yield from _named("snapshot", never.values_list("pk", "tenant_id", "received_at")[:limit])
     read = kept.filter(scrub_mark__checked_at__lt=before).order_by("scrub_mark__checked_at")
-    for pk, tenant, at in never.values_list("pk", "tenant_id", "received_at")[:limit]:
-        yield Due(f"snapshot:{pk}", tenant, at)
-    for pk, tenant, at in read.values_list("pk", "tenant_id", "scrub_mark__checked_at")[:limit]:
-        yield Due(f"snapshot:{pk}", tenant, at)
+    yield from _named("snapshot", read.values_list("pk", "tenant_id", "scrub_mark__checked_at")[:limit])
+
+
+def _named(kind: str, rows: Iterable[tuple[Any, UUID, datetime | None]]) -> Iterator[Due]:
+    for pk, tenant, at in rows:
+        if at is not None:
+            yield Due(f"{kind}:{pk}", tenant, at)
 
 
 def _vaults(before: datetime, limit: int) -> Iterator[Due]:

@@ -77,5 +77,6 @@ def _summary(result: Scrubbed) -> dict[str, Any]:
         "damaged_snapshots": names(result.damaged, "snapshot"),
         "damaged_records": names(result.damaged, "record"),
         "damaged_copies": names(result.damaged, "copy"),
+        "damaged_parity": names(result.damaged, "parity"),
         "unread": [fault.name for fault in result.unread],
     }
