@@ -3,7 +3,7 @@
     faulty_s3.share = 0.1                                   # one request in ten fails, in one of the ways of `kinds`
     faulty_s3.next(S3Fault.TIMEOUT_AFTER, "PUT", ".pack")   # the next matching request fails so, once
     faulty_s3.refuse = True                                 # the service is away
-    faulty_s3.denied = True                                 # the credentials are refused
+    faulty_s3.denied = True                                 # the credentials are refused (`denied_code` says how)
     faulty_s3.counts[S3Fault.ERROR_500]                     # what was done so far
 
 Requests go on unchanged, with the Host header that was signed, and bodies of tens of MiB are held in memory.
@@ -74,6 +74,7 @@ class FaultyS3:
         self.seed = random.randrange(2**32) if seed is None else seed
         self.share, self.kinds, self.hang = 0.0, set(ALL_FAULTS - {S3Fault.STALE_LIST}), 0.0
         self.refuse = self.denied = False
+        self.denied_code = "InvalidAccessKeyId"
         self.counts: Counter[S3Fault] = Counter()
         self.requests: list[tuple[str, str]] = []
         self._random, self._lock = random.Random(self.seed), threading.Lock()
@@ -180,7 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         fault = self.faults.draw(self.command, self.path)
         if self.faults.denied:
-            self._fail(403, "InvalidAccessKeyId")
+            self._fail(403, self.faults.denied_code)
         elif fault in (S3Fault.ERROR_500, S3Fault.FAILED_LIST):
             self._fail(500, "InternalError")
         elif fault is S3Fault.ERROR_503:

@@ -33,7 +33,7 @@ from backup_platform.targets.credentials import Credentials, sealed
 from backup_platform.targets.models import Target, TargetKind
 from backup_platform.tenants.scope import without_tenant_scope
 
-START_SECONDS = 120
+START_SECONDS = 200
 STARTS = 3
 """A port that was free may be taken a moment later: then it is started again, on others."""
 ACCESS_KEY, SECRET_KEY = "tests-access", "tests-secret-0123456789"
@@ -60,8 +60,9 @@ class S3Server:
             self._spawn()
             if self._wait():
                 return self
+            died = self.process.poll()
             self._kill()
-            if attempt == STARTS - 1:
+            if attempt == STARTS - 1 or died is None:
                 log = (self.directory / "log").read_text(errors="replace")[-3000:]
                 raise RuntimeError(f"SeaweedFS did not start:\n{log}")
         raise AssertionError("unreachable")

@@ -17,6 +17,7 @@ import boto3
 import botocore.session
 from botocore.awsrequest import AWSHTTPConnection, AWSHTTPConnectionPool, AWSHTTPSConnection, AWSHTTPSConnectionPool
 from botocore.config import Config
+from botocore.configprovider import ConstantProvider
 from botocore.httpsession import URLLib3Session
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util.connection import create_connection
@@ -62,7 +63,7 @@ def make_client(place: Place, account: Account, patience: Patience) -> Any:
     bare = botocore.session.Session()
     for name in ("config_file", "credentials_file"):
         bare.set_config_variable(name, os.devnull)
-    bare.set_config_variable("profile", None)
+    bare.get_component("config_store").set_config_provider("profile", ConstantProvider(None))
     session = boto3.Session(
         aws_access_key_id=account.access_key,
         aws_secret_access_key=account.secret_key,
@@ -73,7 +74,14 @@ def make_client(place: Place, account: Account, patience: Patience) -> Any:
     client = session.client("s3", endpoint_url=place.endpoint or None, config=_config(place, patience))
     wire = CheckedSession(private=place.private, patience=patience)
     client.meta.events.register("before-send.s3", lambda request, **_: wire.send(request))
+    client.meta.events.register("before-call.s3", _stay)
     return client
+
+
+def _stay(params: dict[str, Any], **_: Any) -> None:
+    """Say that a redirect was followed already: the client would ask the bucket for its region, whose own redirect it
+    follows in turn, without end."""
+    params["context"].setdefault("s3_redirect", {})["redirected"] = True
 
 
 def _config(place: Place, patience: Patience) -> Config:
@@ -95,7 +103,7 @@ def _config(place: Place, patience: Patience) -> Config:
 class CheckedSession(URLLib3Session):  # type: ignore[misc] # botocore has no types
     """Sends requests over connections that dial checked addresses."""
 
-    def __init__(self, *, private: bool, patience: Patience, connections: int = 16) -> None:
+    def __init__(self, *, private: bool, patience: Patience, connections: int = 32) -> None:
         bundle = os.environ.get("AWS_CA_BUNDLE") or True  # the operator's own authority, for stores in the house
         super().__init__(
             verify=bundle, proxies={}, timeout=(patience.connect, patience.silence), max_pool_connections=connections

@@ -92,7 +92,7 @@ def retire_target(target: Target, *, actor: str) -> None:
     """Never ask it again, and forget its credentials. Raises TargetRefused while copies are there."""
     with transaction.atomic(), without_tenant_scope("a shared target holds copies of every tenant"):
         Target.objects.select_for_update(of=("self",)).get(pk=target.pk)
-        held = target.copies.exclude(state="gone").count()  # type: ignore[attr-defined] # a relation of the catalogue
+        held = target.copies.exclude(state="gone").count()  # a relation of the catalogue
         if held:
             raise TargetRefused(
                 f"{held:,} copies are at {target.name} still: drain it, and retire it when it is empty."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
@@ -23,10 +24,15 @@ from backup_platform.storage.local import LocalStore
 from backup_platform.storage.memory import MemoryStore
 
 
-@pytest.fixture(params=["local", "memory", "faulty"])
+@pytest.fixture(params=["local", "memory", "faulty", "s3", "s3-of-which-nothing-is-known"])
 def store(request, tmp_path: Path) -> Store:
     if request.param == "local":
         return LocalStore.create(tmp_path / "store")
+    if request.param.startswith("s3"):
+        from backup_platform.storage.s3 import Abilities
+
+        server = request.getfixturevalue("s3_server")
+        return server.store(prefix="some/where") if request.param == "s3" else server.store(abilities=Abilities())
     return MemoryStore() if request.param == "memory" else FaultyStore(MemoryStore())
 
 
@@ -110,8 +116,8 @@ def test_deleting_takes_one_object_away(store):
 
 def test_a_listing_is_complete_ordered_and_of_whole_folders(store):
     keys = [f"a/{i:04}" for i in range(1_500)] + ["a-b/x", "ab/x", "b", "a/0001.d/x"]
-    for key in keys:
-        store.put(key, b"")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda key: store.put(key, b""), keys))
     assert list(store.list()) == sorted(keys)
     assert list(store.list("a")) == sorted(key for key in keys if key.startswith("a/"))
     assert list(store.list("nothing/here")) == []

@@ -9,6 +9,7 @@ from backup_platform.targets.checking import settle
 from backup_platform.targets.credentials import Credentials
 from backup_platform.targets.errors import TargetRefused
 from backup_platform.targets.models import Target, TargetKind
+from backup_platform.tenants.models import Tenant
 
 KEEP = "Kept encrypted and never shown again."
 FOR_NEW = KEEP
@@ -44,7 +45,7 @@ class TargetForm(forms.ModelForm):
 
     staff = False
     """Whether the platform's own people fill it in."""
-    shown_tenant = None
+    shown_tenant: Tenant | None = None
     """Whose the page is; None: the platform's, for all tenants."""
 
     def __init__(self, *arguments, **named):
@@ -66,7 +67,7 @@ class TargetForm(forms.ModelForm):
             self.instance.kind = self.cleaned_data.get("kind") or TargetKind.S3
             if self.shown_tenant is not None:
                 self.instance.tenant = self.shown_tenant
-        super()._post_clean()
+        super()._post_clean()  # type: ignore[misc] # Django's own hook, which its types leave out
         if self.errors:
             return
         try:
