@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Sum
+from django.db.models import Exists, OuterRef, Sum
 from django.utils import timezone
 
-from backup_platform.catalog.models import CopyState, Pack, PackPlace
+from backup_platform.catalog.models import Copy, CopyState, Pack, PackPlace
 from backup_platform.catalog.places import HERE, single_bytes
 from backup_platform.jobs.models import UNFINISHED, Job, JobKind
 from backup_platform.targets.models import Target, TargetState
@@ -94,7 +94,8 @@ def degraded(tenant_id: UUID) -> list[str]:
         if target.away_since and target.state != TargetState.RETIRED
     ]
     with tenant_scope(tenant_id):
-        lost = Pack.objects.filter(place=PackPlace.REMOTE).exclude(copies__state=CopyState.GOOD).count()
+        good = Copy.objects.filter(pack=OuterRef("pk"), state=CopyState.GOOD)
+        lost = Pack.objects.filter(~Exists(good), place=PackPlace.REMOTE).count()
     if lost:
         sentences.append(f"{lost} packs have no good copy at any target: their snapshots cannot be restored whole.")
     return sentences

@@ -129,9 +129,7 @@ def test_as_many_copies_are_read_back_as_the_rule_asks_for(pack, make_target, ma
 
 
 @pytest.mark.defence
-def test_a_copy_that_stopped_being_good_while_others_were_read_back_stops_the_switch(
-    pack, make_rule, target, monkeypatch
-):
+def test_a_copy_that_stopped_being_good_meanwhile_stops_the_switch(pack, make_rule, target, monkeypatch):
     """Somebody found the copy damaged after it was read back: the switch looks at the row, not at its memory."""
     make_rule(target)
     tick()
