@@ -15,9 +15,8 @@ from protocol.stored.chunks import MAX_CHUNK_PLAIN
 
 Buffer = bytes | bytearray | memoryview
 
-LEVEL = 3
-BUNDLE_LEVEL = 2
-"""What bundles are compressed at by default: many small files are as small then, in three quarters of the time."""
+LEVEL = 2
+"""Two thirds of the time of level 3, for a store that is 2 % larger: measured in docs/decisions/0087."""
 MAX_WINDOW = 8 * 1024 * 1024
 """A writer's window never exceeds its chunk; a frame that asks for more memory than this is not ours."""
 _MAGIC = bytes.fromhex("28b52ffd")

@@ -218,7 +218,7 @@ class BackupOptions:
     chunker: str = "fastcdc-1m"
     #: Threads that hash, compress and seal; 0 chooses by the number of processors.
     workers: int = 0
-    zstd_level: int = 3
+    zstd_level: int = 2
     #: A cache of its own for backups with other sources: "" is the machine's. Letters, digits and hyphens.
     cache: str = ""
 

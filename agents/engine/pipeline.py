@@ -219,7 +219,7 @@ class Pipeline:
             sealed = plain
         else:
             compress = self._judge.is_worth_it(plain)
-            sealed = self._sealer.seal(plain, slot.h, slot.id, compress, bundle=slot.bundle)
+            sealed = self._sealer.seal(plain, slot.h, slot.id, compress)
             self._judge.record(item.group, len(plain), len(sealed), skipped=not compress)
         digest = slot.id if item.kind == KIND_BLOCK else blake3(sealed).digest()
         # The window of the link bounds sealed bytes; plaintext must not be held while waiting for it.

@@ -16,7 +16,7 @@ from typing import NoReturn, Protocol
 from blake3 import blake3
 
 from agents.engine import ciphers
-from agents.engine.codecs import BUNDLE_LEVEL, LEVEL, Buffer, CodecFault, Compressor, decompress
+from agents.engine.codecs import LEVEL, Buffer, CodecFault, Compressor, decompress
 from agents.errors import Damage
 from agents.keys.derive import SECRET_SIZE, Use, derive
 from agents.keys.faults import KeyFault
@@ -71,7 +71,6 @@ class ChunkSealer:
         self._id_key = derive(vault_secrets.dedup_secret, Use.CHUNK_ID)
         self._encryption_key = derive(vault_secrets.dedup_secret, Use.CHUNK_KEY)
         self._compressor = Compressor(level)
-        self._bundle_compressor = Compressor(BUNDLE_LEVEL) if level == LEVEL else self._compressor
         self._nonces = nonces
 
     def identify(self, plaintext: Buffer) -> tuple[bytes, bytes]:
@@ -83,14 +82,11 @@ class ChunkSealer:
         """Return the id of the chunk whose plaintext hash is ``h``."""
         return blake3(h, key=self._id_key).digest()
 
-    def seal(
-        self, plaintext: Buffer, h: bytes, chunk_id: bytes, compress: bool = True, *, bundle: bool = False
-    ) -> bytes:
+    def seal(self, plaintext: Buffer, h: bytes, chunk_id: bytes, compress: bool = True) -> bytes:
         """Return the sealed chunk; compressed only when asked for and when it pays. ValueError above 4 MiB."""
         if len(plaintext) > MAX_CHUNK_PLAIN:
             raise ValueError(f"a chunk holds at most {MAX_CHUNK_PLAIN} bytes, this one has {len(plaintext)}")
-        compressor = self._bundle_compressor if bundle else self._compressor
-        codec, body = _encoded(plaintext, compressor if compress else None)
+        codec, body = _encoded(plaintext, self._compressor if compress else None)
         nonce = self._nonces(ciphers.NONCE_SIZE)
         aad = chunk_aad(CHUNK_VERSION, codec, self.vault_id, self.epoch, chunk_id)
         return b"".join((aad[:2], nonce, ciphers.encrypt(self._key(h), nonce, body, aad)))

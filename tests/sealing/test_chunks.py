@@ -107,14 +107,6 @@ def test_the_id_shows_neither_the_hash_nor_the_content() -> None:
     assert TEXT[:16] not in sealed
 
 
-def test_a_bundle_is_compressed_in_its_own_way_and_opens_like_any_chunk() -> None:
-    plaintext = b"".join(b"file %d of many that resemble one another\n" % number for number in range(20_000))
-    h, chunk_id = SEALER.identify(plaintext)
-    bundled, usual = (SEALER.seal(plaintext, h, chunk_id, bundle=bundle) for bundle in (True, False))
-    assert len(bundled) != len(usual)
-    assert SEALER.open(bundled, chunk_id, h) == SEALER.open(usual, chunk_id, h) == plaintext
-
-
 def test_every_nonce_is_used_once() -> None:
     """Two seals of one chunk share a key, so their nonces must differ."""
     h, chunk_id = SEALER.identify(b"the same")
