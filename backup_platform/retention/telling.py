@@ -65,8 +65,10 @@ def until_words(decision: Decision) -> str:
 def verdict_words(verdict: Verdict) -> str:
     """Why a snapshot stays and until when, in one line."""
     reasons = "; ".join(reasons_of(verdict.decision, verdict.rules.words()))
-    kind = "Stays" if verdict.decision.keep else "Expires"
+    until = until_words(verdict.decision)
+    how = f"Stays {until}" if until == OPEN else f"Stays until {until}"
+    how = how if verdict.decision.keep else f"Expires with {until}"
     announced = ""
     if verdict.pending is not None and verdict.takes_effect_at is not None:
         announced = f" From {verdict.takes_effect_at:%Y-%m-%d %H:%M} UTC on: {verdict.pending.words()}."
-    return f"{kind} until {until_words(verdict.decision)}: {reasons}.{announced}".replace("Expires until", "Expires at")
+    return f"{how}: {reasons}.{announced}"

@@ -187,5 +187,5 @@ def test_a_snapshot_says_why_it_stays_and_what_is_announced(ours, machine):
     with tenant_scope(ours.tenant):
         words = verdict_words(verdict_of(again(old)))
         assert verdict_of(again(new)).decision.is_open
-    assert words.startswith("Stays until as long as that is so: no rule lets anything expire.")
+    assert words.startswith("Stays as long as that is so: no rule lets anything expire.")
     assert "UTC on: last 1." in words

@@ -89,7 +89,6 @@ class HoldAdmin(AskingAdmin, TenantModelAdmin):
     search_fields = ["case", "reason"]
     list_select_related = ["tenant", "machine", "policy"]
     actions_detail = ["release", "leave"]
-    conditional_fields = {name: f"scope == '{name}'" for name in ("machine", "policy", "snapshot")}
     shown = ("case", "reason", "state_shown", "scope_shown", "covers_shown", "received_shown", "until_shown",
              "second_shown", "set_by", "set_shown", "asked_by", "asked_because", "released_by", "released_because",
              "released_shown", "tenant")  # fmt: skip

@@ -49,7 +49,7 @@ class SnapshotRetention(AskingAdmin):
         row = self.get_object(request, object_id) if object_id else None
         return row is None or row.state in states
 
-    @action(description="Expire now", icon="delete_clock", variant=ActionVariant.DANGER, permissions=["expire"],
+    @action(description="Expire now", icon="auto_delete", variant=ActionVariant.DANGER, permissions=["expire"],
             url_path="expire")  # fmt: skip
     def expire_now(self, request, object_id):
         """Ask why, then let it expire. A GET only asks."""
