@@ -73,5 +73,6 @@ bench-storage: setup ## What storage costs, into benchmarks/results/latest-stora
 defences: setup ## Each law's test with its defence taken away: fails unless that test fails
 	$(call run_if_built,tests.defences)
 
-soak: setup ## Backups under hundreds of kills, every acknowledgement checked (SOAK_MINUTES=20, SOAK_SEED)
+soak: setup ## Backups under hundreds of kills, every acknowledgement checked (SOAK_MINUTES=20, SOAK_SEED); lives of a vault under reclaim
 	$(call run_if_built,tests.soak)
+	@exec $(BIN)/python -m tests.soak.reclaim $(RECLAIM_ARGS)

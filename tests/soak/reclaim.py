@@ -1,6 +1,6 @@
 """The model of reclaim at length: 2,000 random lives of a vault, of 50 steps each. Part of `make soak`.
 
-    python -m tests.soak.reclaim [--examples 2000] [--steps 50] [--seed N]
+    python -m tests.soak.reclaim [--examples 2000] [--steps 50] [--seed N]      # most of an hour
 
 A run that fails prints the shortest life that does; `--seed` repeats a run.
 """
