@@ -10,6 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from blake3 import blake3
+
 from agents.engine.sealing import open_root
 from agents.errors import Damage
 from agents.from_target.pack_index import PackIndex
@@ -66,7 +68,8 @@ class StoreLink:
         """Return a snapshot's root with what belongs to it, and the root file."""
         short = snapshot.hex()[:8]
         try:
-            file = self.vault.read_of(snapshot, "root", MAX_ROOT)
+            root_hash = decode_statement(self._statements[snapshot]).root_hash
+            file = self.vault.read_of(snapshot, "root", MAX_ROOT, lambda data: blake3(data).digest() == root_hash)
             records = split_recipients(self.vault.read_of(snapshot, "recipients", MAX_RECIPIENTS_FILE))
         except Gone:
             raise Damage(f"The root of snapshot {short}, or its recipient records, are not in the store.") from None
@@ -97,15 +100,20 @@ class StoreLink:
             self._index.close()
 
     def _statement(self, file: StatementFile) -> Statement:
-        data = self.vault.store.read(file.key, 0, limits.MAX_STATEMENT + 1)
-        try:
-            statement = decode_statement(data)
-        except FormatError as fault:
-            raise Damage(f"The statement of snapshot {file.snapshot.hex()[:8]} is damaged: {fault.why}.") from None
-        if (statement.sequence, statement.snapshot_id) != (file.number, file.snapshot):
-            raise Damage(f"{file.key} holds another statement than the one that it is named by.")
-        self._statements[file.snapshot] = data
-        return statement
+        """The statement of this name; of several files the first that is the one."""
+        fault = Damage(f"The statement of snapshot {file.snapshot.hex()[:8]} is not in the store any more.")
+        for key in file.keys:
+            data = self.vault.store.read(key, 0, limits.MAX_STATEMENT + 1)
+            try:
+                statement = decode_statement(data)
+            except FormatError as why:
+                fault = Damage(f"The statement of snapshot {file.snapshot.hex()[:8]} is damaged: {why.why}.")
+                continue
+            if (statement.sequence, statement.snapshot_id) == (file.number, file.snapshot):
+                self._statements[file.snapshot] = data
+                return statement
+            fault = Damage(f"{key} holds another statement than the one that it is named by.")
+        raise fault
 
     def _item(self, statement: Statement) -> messages.SnapshotItem | None:
         """What the store says of a snapshot; None for an expired one whose root is gone: nothing is left to restore."""

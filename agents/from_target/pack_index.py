@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from threading import Lock
 
-from agents.from_target.stores import Gone, ObjectStore
+from agents.from_target.stores import HEALED, Gone, ObjectStore
 from protocol.stored.errors import FormatError
 from protocol.stored.packs import PACK_HEADER_SIZE, IndexEntry, decode_pack_header, read_index
 from protocol.stored.salvage import salvage_records
@@ -130,7 +130,7 @@ class PackIndex:
 
     def _check_header(self, key: str) -> None:
         header = decode_pack_header(self._store.read(key, 0, PACK_HEADER_SIZE))
-        name = key.rpartition("/")[2].removesuffix(SUFFIX)
+        name = HEALED.sub("", key.rpartition("/")[2]).removesuffix(SUFFIX)
         if header.vault_id != self._vault_id or header.pack_uid.hex() != name:
             raise FormatError("pack", "is another pack: its header names another vault or id")
 

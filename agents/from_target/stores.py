@@ -6,10 +6,14 @@ Unreachable, and a listing that breaks off never passes for a short one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Protocol
 
 from agents.errors import AgentError, Temporary
+
+HEALED = re.compile(r"\.healed-[1-9](?=\.[a-z]+$)")
+"""In the name of an object that took the place of a damaged one which could not be replaced itself."""
 
 
 class Gone(AgentError):

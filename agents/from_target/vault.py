@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from agents.errors import Damage, UsageFault
-from agents.from_target.stores import ObjectStore
+from agents.from_target.stores import HEALED, Gone, ObjectStore
 from protocol.stored.errors import FormatError
 from protocol.stored.lifecycle import LifecycleEvent, decode_lifecycle
-from protocol.stored.machine_records import MAX_MACHINE_RECORD
+from protocol.stored.machine_records import MAX_MACHINE_RECORD, decode_machine_record
 
 ID = re.compile(r"[0-9a-f]{32}")
 STATEMENT = re.compile(r"(?P<number>\d{20})-(?P<snapshot>[0-9a-f]{32})\.statement")
@@ -19,11 +20,11 @@ MAX_LIFECYCLE = 16 * 1024
 
 @dataclass(frozen=True, slots=True)
 class StatementFile:
-    """A statement by its name; nothing of it is proved yet."""
+    """A statement by its name; nothing of it is proved yet. `keys`: of its files, the usual one first."""
 
     number: int
     snapshot: bytes
-    key: str
+    keys: tuple[str, ...]
 
 
 class StoredVault:
@@ -36,7 +37,7 @@ class StoredVault:
         self.tenant_id = bytes.fromhex(self._find_tenant())
         self.folder = f"{self.tenant_id.hex()}/{vault_id.hex()}"
         self._events: dict[str, int] | None = None
-        self._roots: frozenset[str] | None = None
+        self._roots: dict[str, list[str]] | None = None
 
     def _find_tenant(self) -> str:
         tenants = [name for name in self.store.folders("") if ID.fullmatch(name)]
@@ -49,32 +50,49 @@ class StoredVault:
         )
 
     def machine_records(self) -> dict[bytes, bytes]:
-        """Every machine's record by its id, not checked yet."""
-        records = {}
-        for key, _ in sorted(self.store.keys(f"{self.folder}/machines")):
-            name = key.rpartition("/")[2].removesuffix(".record")
-            if ID.fullmatch(name):
+        """Every machine's record by its id, not checked yet; of several files the first that can be read as one."""
+        records: dict[bytes, bytes] = {}
+        for key in _usual_first(key for key, _ in self.store.keys(f"{self.folder}/machines")):
+            name = HEALED.sub("", key.rpartition("/")[2]).removesuffix(".record")
+            if ID.fullmatch(name) and not _is_record(records.get(bytes.fromhex(name), b"")):
                 records[bytes.fromhex(name)] = self.store.read(key, 0, MAX_MACHINE_RECORD + 1)
         return records
 
     def statements(self, machine_id: bytes) -> list[list[StatementFile]]:
         """A machine's statements by number, the newest first. Mostly one a number."""
+        found: dict[tuple[int, bytes], list[str]] = defaultdict(list)
+        for key in _usual_first(key for key, _ in self.store.keys(f"{self.folder}/statements/{machine_id.hex()}")):
+            if named := STATEMENT.fullmatch(HEALED.sub("", key.rpartition("/")[2])):
+                found[int(named["number"]), bytes.fromhex(named["snapshot"])].append(key)
         numbers: dict[int, list[StatementFile]] = defaultdict(list)
-        for key, _ in self.store.keys(f"{self.folder}/statements/{machine_id.hex()}"):
-            if named := STATEMENT.fullmatch(key.rpartition("/")[2]):
-                file = StatementFile(int(named["number"]), bytes.fromhex(named["snapshot"]), key)
-                numbers[file.number].append(file)
+        for (number, snapshot), keys in found.items():
+            numbers[number].append(StatementFile(number, snapshot, tuple(keys)))
         return [numbers[number] for number in sorted(numbers, reverse=True)]
 
     def has(self, snapshot: bytes, suffix: str) -> bool:
-        """Whether the folder of roots holds `<snapshot>.<suffix>`."""
-        if self._roots is None:
-            self._roots = frozenset(key.rpartition("/")[2] for key, _ in self.store.keys(f"{self.folder}/roots"))
-        return f"{snapshot.hex()}.{suffix}" in self._roots
+        """Whether the folder of roots holds `<snapshot>.<suffix>`, or what stands in for it."""
+        return bool(self._files_of(snapshot, suffix))
 
-    def read_of(self, snapshot: bytes, suffix: str, limit: int) -> bytes:
-        """The object `<snapshot>.<suffix>`, one byte beyond the limit at most, so that too much is seen as such."""
-        return self.store.read(f"{self.folder}/roots/{snapshot.hex()}.{suffix}", 0, limit + 1)
+    def read_of(
+        self, snapshot: bytes, suffix: str, limit: int, right: Callable[[bytes], bool] = lambda data: True
+    ) -> bytes:
+        """The object `<snapshot>.<suffix>`: the first of its files that is `right`, else the first. Raises Gone.
+
+        One byte beyond the limit is read at most, so that too much is seen as such.
+        """
+        found = [self.store.read(key, 0, limit + 1) for key in self._files_of(snapshot, suffix)]
+        if not found:
+            raise Gone(f"{snapshot.hex()}.{suffix} is not in the store.")
+        return next((data for data in found if right(data)), found[0])
+
+    def _files_of(self, snapshot: bytes, suffix: str) -> list[str]:
+        """Its keys, the usual one first; of recipient records last, as only opening shows whether they are whole."""
+        if self._roots is None:
+            self._roots = defaultdict(list)
+            for key, _ in self.store.keys(f"{self.folder}/roots"):
+                self._roots[HEALED.sub("", key.rpartition("/")[2])].append(key)
+        keys = _usual_first(self._roots.get(f"{snapshot.hex()}.{suffix}", []))
+        return keys[::-1] if suffix == "recipients" else keys
 
     def is_expired(self, snapshot: bytes) -> bool:
         """Whether the newest lifecycle record that speaks of it says so."""
@@ -95,3 +113,15 @@ class StoredVault:
             for key, _ in self.store.keys(f"{self.folder}/lifecycle"):
                 self._events[key.split("/")[-2]] += 1
         return self._events.get(snapshot.hex(), 0)
+
+
+def _usual_first(keys: Iterable[str]) -> list[str]:
+    return sorted(keys, key=lambda key: (bool(HEALED.search(key)), key))
+
+
+def _is_record(data: bytes) -> bool:
+    try:
+        decode_machine_record(data)
+    except FormatError:
+        return False
+    return True

@@ -69,7 +69,7 @@ def read_fate(files: VaultFiles, snapshot: UUID, keeper: Keeper) -> Fate:
     for number in range(1, files.lifecycle.get(snapshot, 0) + 1):
         key = stores.lifecycle_key(files.tenant_id, files.vault_id, snapshot, number)
         try:
-            record = decode_lifecycle(keeper.take(key))
+            record = decode_lifecycle(keeper.take(key, _is_record))
         except NotFound:
             fate.fault = f"Its lifecycle record {number} is missing."
             return fate
@@ -82,3 +82,11 @@ def read_fate(files: VaultFiles, snapshot: UUID, keeper: Keeper) -> Fate:
         fate.records.append(record)
         previous = record.digest
     return fate
+
+
+def _is_record(data: bytes) -> bool:
+    try:
+        decode_lifecycle(data)
+    except FormatError:
+        return False
+    return True

@@ -8,10 +8,10 @@ opens its chunks.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from uuid import UUID
 
 from blake3 import blake3
@@ -19,10 +19,9 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from backup_platform.catalog.arrivals import INSERT_SQL, MAX_ARRIVALS
-from backup_platform.catalog.chunk_index import batches
 from backup_platform.catalog.deduplication import deduplicate_pack
 from backup_platform.catalog.models import Copy, CopyState, Pack, PackPlace, PackState
-from backup_platform.storage.base import Store
+from backup_platform.storage.base import NotFound, Store
 from backup_platform.vaults.models import Vault
 from protocol.stored.errors import FormatError
 from protocol.stored.packs import (
@@ -57,6 +56,24 @@ class SeenPack:
 
 class NotThisPack(Exception):
     """The object is no pack, or another one than its name says: nothing of it is used."""
+
+
+def look_at_each(store: Store, keys: Sequence[str], vault_id: UUID, uid: UUID) -> SeenPack:
+    """The first of a pack's files that is whole, else the one with the most good records. Raises as `look_through`."""
+    seen: list[SeenPack] = []
+    fault: Exception = NotThisPack("It is not there any more.")
+    for key in keys:
+        try:
+            found = look_through(store, key, vault_id, uid)
+        except (NotThisPack, NotFound) as wrong:
+            fault = wrong if isinstance(wrong, NotThisPack) else fault
+            continue
+        if not found.fault:
+            return found
+        seen.append(found)
+    if not seen:
+        raise fault
+    return max(seen, key=lambda found: len(found.entries))
 
 
 def look_through(store: Store, key: str, vault_id: UUID, uid: UUID) -> SeenPack:
@@ -160,15 +177,18 @@ def register(source: Source, vault: Vault, seen: SeenPack) -> Pack:
 def _arrive(vault: Vault, pack: Pack, entries: tuple[IndexEntry, ...]) -> None:
     """The records as arrivals: from there on they go the way of every record."""
     with connection.cursor() as cursor:
-        for batch in batches(entries, MAX_ARRIVALS):
-            names = {"vault": vault.number, "session": NO_SESSION, "pack": pack.pk}
-            lists = {
+        for start in range(0, len(entries), MAX_ARRIVALS):
+            batch = entries[start : start + MAX_ARRIVALS]
+            values: dict[str, Any] = {
+                "vault": vault.number,
+                "session": NO_SESSION,
+                "pack": pack.pk,
                 "ids": [entry.id for entry in batch],
                 "kinds": [entry.kind for entry in batch],
                 "offsets": [entry.offset for entry in batch],
                 "lengths": [entry.length for entry in batch],
             }
-            cursor.execute(INSERT_SQL, {**names, **lists})
+            cursor.execute(INSERT_SQL, values)
 
 
 def _note_copy(source: Source, pack: Pack, seen: SeenPack) -> None:

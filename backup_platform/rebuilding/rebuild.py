@@ -28,7 +28,7 @@ from .holds import HoldsAgain
 from .keeping import Keeper
 from .names import Names
 from .owners import make_machine, make_tenant, make_vault
-from .packs import NOT_HERE, NotThisPack, SeenPack, look_through, register
+from .packs import NOT_HERE, NotThisPack, SeenPack, look_at_each, register
 from .report import Report
 from .snapshots import MachineSnapshots
 from .source import Source, keep_target
@@ -55,7 +55,7 @@ def rebuild(source: Source, names: Names, *, actor: str, say: Say = lambda sente
         report.notes.append(f"{found.strangers} objects of the store are none that we know, and were passed over.")
     pause_reclaim(None, by=actor, reason=PAUSE_REASON)
     try:
-        keeper = Keeper.of(source, report)
+        keeper = Keeper.of(source, report, found.healed)
         for files in found.vaults.values():
             _rebuild_vault(files, keeper, names, report, say)
     except (StoreError, OSError) as fault:
@@ -111,7 +111,7 @@ def _looked_through(
     with ThreadPoolExecutor(READERS, thread_name_prefix="rebuild") as pool:
 
         def ask(item: tuple[UUID, str]) -> tuple[UUID, Future[SeenPack]]:
-            return item[0], pool.submit(look_through, store, item[1], files.vault_id, item[0])
+            return item[0], pool.submit(look_at_each, store, keeper.keys(item[1]), files.vault_id, item[0])
 
         under_way = [ask(item) for item in islice(waiting, READERS + 1)]
         while under_way:

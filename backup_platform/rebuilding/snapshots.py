@@ -22,6 +22,7 @@ from backup_platform.fleet.models import Machine
 from backup_platform.storage.base import NotFound
 from protocol.stored.errors import FormatError
 from protocol.stored.lifecycle import LifecycleRecord
+from protocol.stored.recipients import decode_recipient, split_recipients
 from protocol.stored.references import decode_references
 from protocol.stored.statements import NO_PREVIOUS, Statement, choose_statement, decode_statement
 
@@ -74,7 +75,7 @@ class MachineSnapshots:
         return line[::-1]
 
     def _read(self, number: int, snapshot: UUID, key: str) -> Found | None:
-        data = self.keeper.take(key)
+        data = self.keeper.take(key, lambda data: blake3(data).digest()[:16] == snapshot.bytes)
         try:
             statement = decode_statement(data)
             if (statement.sequence, statement.snapshot_id) != (number, snapshot.bytes):
@@ -155,10 +156,15 @@ class MachineSnapshots:
             return objects
         ids = (self.files.tenant_id, self.files.vault_id, found.snapshot_id)
         try:
-            root = self.keeper.take(stores.root_key(*ids))
+            statement = found.statement
+            root = self.keeper.take(stores.root_key(*ids), lambda data: blake3(data).digest() == statement.root_hash)
             objects.root_bytes = len(root)
-            objects.recipients = self.keeper.take(stores.recipients_key(*ids))
-            listed = decode_references(self.keeper.take(stores.references_key(*ids)))
+            objects.recipients = self.keeper.take(
+                stores.recipients_key(*ids), lambda data: _are_of(data, statement.root_hash)
+            )
+            listed = decode_references(
+                self.keeper.take(stores.references_key(*ids), lambda data: _lists(data, statement.blocks_hash))
+            )
         except NotFound as fault:
             objects.fault = f"An object of it is not in the store: {str(fault).split(' ', maxsplit=1)[0]}"
         except FormatError as fault:
@@ -190,6 +196,22 @@ class Objects:
     def take(self, blocks: bytes, counts: dict[str, int | float]) -> None:
         """Keep what a reference list says."""
         self.blocks, self.counts = blocks, counts
+
+
+def _are_of(recipients: bytes, root_hash: bytes) -> bool:
+    """Whether these are recipient records of that root."""
+    try:
+        return all(decode_recipient(record).root_hash == root_hash for record in split_recipients(recipients))
+    except FormatError:
+        return False
+
+
+def _lists(references: bytes, blocks_hash: bytes) -> bool:
+    """Whether this is the reference list that a statement names."""
+    try:
+        return blake3(decode_references(references).blocks).digest() == blocks_hash
+    except FormatError:
+        return False
 
 
 def _state(expiry: LifecycleRecord | None, objects: Objects) -> dict[str, Any]:

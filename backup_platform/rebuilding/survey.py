@@ -23,6 +23,8 @@ MACHINE = re.compile(rf"machines/(?P<machine>{HEX})\.record")
 RECORD = re.compile(r"vault-records/(?P<number>\d{1,18})\.record")
 SECRET = re.compile(r"secrets/[0-9a-z-]+\.secret")
 LIFECYCLE = re.compile(rf"lifecycle/(?P<snapshot>{HEX})/(?P<number>\d{{1,9}})\.lifecycle")
+HEALED = re.compile(r"(?P<start>.+)\.healed-[1-9](?P<ending>\.[a-z]+)")
+"""An object that took the place of a damaged one which could not be replaced itself."""
 PASSED_OVER = re.compile(r"platform/.*|.*\.parity")
 """The platform's own backups, and parity, which upkeep finds by its packs."""
 
@@ -75,6 +77,8 @@ class Survey:
 
     vaults: dict[tuple[UUID, UUID], VaultFiles] = field(default_factory=dict)
     strangers: int = 0
+    healed: dict[str, list[str]] = field(default_factory=dict)
+    """By an object's usual key: the keys of those that are read when it is missing or wrong."""
 
 
 def survey(store: Store) -> Survey:
@@ -94,6 +98,10 @@ def survey(store: Store) -> Survey:
 
 
 def _take(found: Survey, key: str) -> None:
+    if healed := HEALED.fullmatch(key):
+        usual = healed["start"] + healed["ending"]
+        found.healed.setdefault(usual, []).append(key)
+        key = usual
     named = VAULT_KEY.fullmatch(key)
     if named is None:
         found.strangers += not PASSED_OVER.fullmatch(key)

@@ -78,7 +78,7 @@ class Platform:
         self.ready_file = self.directory / "ready.json"
         self.output = self.directory / "up.log"
 
-    def start(self) -> Platform:
+    def start(self, seconds: float = START_SECONDS) -> Platform:
         """Start and wait until the ready file is there."""
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
@@ -91,7 +91,7 @@ class Platform:
                 preexec_fn=ends_with_parent(signal.SIGTERM),
                 **self.spawn_options,
             )
-        wait_until(lambda: self.ready_file.exists() or self.process.poll() is not None, "the ready file")
+        wait_until(lambda: self.ready_file.exists() or self.process.poll() is not None, "the ready file", seconds)
         assert self.process.poll() is None, self.said()
         return self
 

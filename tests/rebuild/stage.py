@@ -171,3 +171,11 @@ def flip(file: Path, at: int) -> None:
     data[at] ^= 0x10
     file.chmod(0o600)
     file.write_bytes(data)
+
+
+def spoil_and_heal(ruins: Ruins) -> None:
+    """Every pack, root, list and statement is damaged, and a right one lies beside it under a healed name."""
+    for ending in ("pack", "root", "recipients", "references", "statement"):
+        for path in list(ruins.store.rglob(f"*.{ending}")):
+            shutil.copy(path, path.with_name(f"{path.stem}.healed-1.{ending}"))
+            flip(path, path.stat().st_size // 2)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.stage import PASSPHRASE, Agent, quick_key
-from tests.rebuild.stage import Ruins, flip
+from tests.rebuild.stage import Ruins, flip, spoil_and_heal
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -187,3 +187,10 @@ def test_bucket_without_the_extra_package_is_said_plainly(ruins: Ruins, monkeypa
     said = nobody.run("snapshots", "--from-target", "s3://bucket/x", "--kit", ruins.kit)
     assert said.code == 2
     assert "strongroom[s3]" in said.err
+
+
+def test_objects_that_stand_in_for_damaged_ones_are_read(ruins: Ruins, tmp_path: Path):
+    spoil_and_heal(ruins)
+    said = ruins.with_kit("restore", "latest", "--target", tmp_path / "out")
+    assert said.code == 0, said
+    assert ruins.restored(tmp_path / "out", "alpha") == ruins.was["alpha", 2]

@@ -23,7 +23,7 @@ from backup_platform.tenants.scope import without_tenant_scope
 from backup_platform.vaults.models import Vault, WrappedSecret
 from tests.end_to_end.stage import World
 from tests.end_to_end.trees import describe
-from tests.rebuild.stage import Ruins, flip, new_gateway, run_jobs, states
+from tests.rebuild.stage import Ruins, flip, new_gateway, run_jobs, spoil_and_heal, states
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -190,6 +190,13 @@ def test_rotten_record_does_not_get_into_the_index(ruins: Ruins, everywhere):
     assert len(report.damage) == len(packs)
     run_jobs()
     assert "damaged" in states()
+
+
+def test_objects_that_stand_in_for_damaged_ones_are_read(ruins: Ruins, everywhere):
+    spoil_and_heal(ruins)
+    assert rebuilt(ruins).damage == []
+    run_jobs()
+    assert states() == {"verified": 3}
 
 
 @pytest.mark.defence

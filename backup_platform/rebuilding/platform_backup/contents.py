@@ -17,7 +17,7 @@ import tarfile
 import tempfile
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
-from typing import IO, BinaryIO
+from typing import IO, BinaryIO, cast
 
 import zstandard
 from django.conf import settings
@@ -59,7 +59,7 @@ def write_backup(out: BinaryIO, heartbeat: Callable[[], object]) -> None:
         size = dump.seek(0, os.SEEK_END)
         dump.seek(0)
         # The stream that compresses must not close what seals: that has a last piece to write.
-        with zstandard.ZstdCompressor(level=LEVEL).stream_writer(sealing, closefd=False) as packing:
+        with zstandard.ZstdCompressor(level=LEVEL).stream_writer(cast("IO[bytes]", sealing), closefd=False) as packing:
             _write_tar(packing, dump, size)
     sealing.close()
 

@@ -46,9 +46,8 @@ class PutBackup:
 
 def folder() -> str:
     """This installation's folder in every target: two platforms may share a bucket."""
-    key = settings.SECRET_KEY
-    secret = key if isinstance(key, bytes) else key.encode()
-    return f"{FOLDER}/{blake3(secret, derive_key_context=NAME_CONTEXT).digest()[:8].hex()}"
+    name = blake3(settings.SECRET_KEY.encode(), derive_key_context=NAME_CONTEXT).digest()[:8]
+    return f"{FOLDER}/{name.hex()}"
 
 
 def back_up_platform(actor: str, heartbeat: Callable[[], object] = bool) -> PutBackup:

@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import IO, BinaryIO, Protocol, cast
 
 import zstandard
 from django.core.management import call_command
@@ -48,7 +48,7 @@ def unpack(file: BufferedReader, key: OpeningKey, key_hash: bytes, out: Path) ->
         for folder in ("secrets", "authority"):
             (out / folder).mkdir(mode=0o700)
         pieces = _Pieces(opened_pieces(file, key.unwrap(wrapped, LABEL), aad))
-        return _extract(zstandard.ZstdDecompressor().stream_reader(pieces), pieces, out)
+        return _extract(zstandard.ZstdDecompressor().stream_reader(cast("IO[bytes]", pieces)), pieces, out)
     except FormatError as fault:
         raise RebuildRefused(f"The backup is damaged: {fault}.") from None
     except (zstandard.ZstdError, tarfile.TarError) as fault:

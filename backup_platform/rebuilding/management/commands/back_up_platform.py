@@ -26,5 +26,5 @@ class Command(OperatorCommand):
         except (RebuildRefused, StoreError, OSError) as fault:
             raise CommandError(str(fault)) from None
         self.stdout.write(f"{made.name} ({made.size:,} bytes) is at {', '.join(made.targets)}.")
-        for fault in made.faults:
-            self.stderr.write(f"not at {fault}")
+        for sentence in made.faults:
+            self.stderr.write(f"not at {sentence}")
