@@ -184,7 +184,10 @@ def _check_sources(paths: tuple[bytes, ...], stdin_name: str | None, stdin_hook:
     if not paths:
         raise UsageFault("Missing argument 'PATH…': there is nothing to back up.", "Name a path, or give --stdin NAME.")
     if not any(os.path.lexists(path) for path in paths):
-        raise UsageFault("None of the paths exists: there is nothing to back up.", "Check the spelling.")
+        raise UsageFault(
+            "None of the paths exists: there is nothing to back up.",
+            "Check how they are spelt, here or as sources in the policy.",
+        )
 
 
 def _job(file: Path | None) -> JobFile | None:

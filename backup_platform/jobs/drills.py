@@ -128,7 +128,9 @@ def note_proof(job: Job, counts: Mapping[str, int]) -> None:
 
     The snapshot is the one that was asked for, and this machine's own: what a report names does not count.
     """
-    if job.kind == JobKind.DRILL and counts.get("faults") == 0 and counts.get("damaged", 0) == 0:
+    if job.kind != JobKind.DRILL or job.snapshot is None:
+        return
+    if counts.get("faults") == 0 and counts.get("damaged", 0) == 0:
         own = Snapshot.objects.filter(pk=job.snapshot, machine=job.machine_id)
         own.update(proven_at=timezone.now())
 

@@ -41,7 +41,7 @@ class MachineAdmin(MachineColumns, MachinePlaces, MachineDrills, TenantModelAdmi
     search_fields = ["name", "tags"]
     list_select_related = ["tenant", "vault"]
     actions_detail = [*MachinePlaces.actions_detail_of_places, "approve", "refuse", "pause", "go_on", "drill",
-                      "revoke", "decommission"]  # fmt: skip
+                      {"title": "Take away", "icon": "block", "items": ["revoke", "decommission"]}]  # fmt: skip
     fieldsets = [
         (None, {"fields": ["name", "presence_text", "tenant", "vault", "groups_shown", "tags_shown", "rights",
                            "last_snapshot", "last_state", "proven_shown", "paused_shown"]}),

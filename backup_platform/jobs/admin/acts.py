@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import Http404
@@ -63,7 +65,7 @@ class JobActs(TenantModelAdmin):
         if request.method != "POST":
             question = "The same job is put on the list again, now, with the settings that it had."
             return self._ask(request, job, "Try it again?", question, "Try again", danger=False)
-        done, not_done = "It is on the list again.", "The same is waiting or running already."
+        done, not_done = "It is on the list again: this is the new job.", "The same is waiting or running already."
         return self._do(request, job, people.retry, done, not_done)
 
     @action(description="Try again what failed", icon="replay", permissions=["retry_failed"])
@@ -92,11 +94,14 @@ class JobActs(TenantModelAdmin):
         return job
 
     def _do(self, request, job, deed, done, not_done):
+        shown = job.pk
         try:
-            messages.info(request, done if deed(job, by=_name(request)) else not_done)
+            came_of_it = deed(job, by=_name(request))
+            messages.info(request, done if came_of_it else not_done)
+            shown = came_of_it if isinstance(came_of_it, UUID) else job.pk  # a new job is what people look for now
         except JobRefused as refusal:
             messages.error(request, str(refusal))
-        return redirect(reverse("admin:jobs_job_change", args=[job.pk]))
+        return redirect(reverse("admin:jobs_job_change", args=[shown]))
 
     def _ask(self, request, job, title, question, yes, *, danger=True):
         back = reverse("admin:jobs_job_change", args=[job.pk]) if job else reverse("admin:jobs_job_changelist")

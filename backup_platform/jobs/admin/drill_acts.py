@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.http import Http404
 from unfold.decorators import action, display
 
@@ -36,7 +38,8 @@ class DrillActs(AskingAdmin):
 
     def has_drill_permission(self, request, object_id=None):
         """Whether this person may have machines drill."""
-        return self.has_view_permission(request) and can(asking(request), "jobs.run")
+        page: Any = self
+        return page.has_view_permission(request) and can(asking(request), "jobs.run")
 
     @action(description="Drill now", icon="fitness_center", permissions=["drill"], url_path="drill")
     def drill(self, request, object_id):
@@ -50,7 +53,8 @@ class DrillActs(AskingAdmin):
         def act(row, _reason):
             return BEGUN if self.ask_for_drill(row, asking(request).name) else UNDER_WAY
 
-        row = self.get_object(request, object_id)
+        page: Any = self
+        row = page.get_object(request, object_id)
         if row is None:
             raise Http404
         allowed = can(asking(request), "jobs.run", self.machine_of(row))
