@@ -90,10 +90,15 @@ def write_parity(pack: BinaryIO, about: ParityHead, out: BinaryIO, alive: Callab
 
 
 def check_parity(parity: BinaryIO, head: ParityHead) -> int:
-    """How many of the parity object's own blocks are damaged."""
-    return sum(
-        _parity_block(parity, head, column, row) is None for column in range(head.parity) for row in range(head.rows)
+    """How many of the parity object's own blocks and heads are damaged."""
+    places = [(column, row) for column in range(head.parity) for row in range(head.rows)]
+    blocks = sum(_parity_block(parity, head, column, row) is None for column, row in places)
+    encoded = head.encode()
+    second = encoded + encode_tail(encoded)
+    heads = (read_at(parity, 0, len(encoded)) != encoded) + (
+        read_at(parity, head.parity_offset(head.parity, 0), len(second)) != second
     )
+    return blocks + heads
 
 
 def read_head(parity: BinaryIO) -> ParityHead:

@@ -104,6 +104,16 @@ def test_damaged_parity_is_counted_and_not_used():
     assert healed(bytes(spoilt), file) == (data, True)
 
 
+def test_a_bit_anywhere_in_parity_is_found():
+    parity, head = parity_of(os.urandom(9_000), 10)
+    right = parity.getvalue()
+    for at in {0, 5, 40, 100, *range(head.file_size - 20, head.file_size), *random.sample(range(head.file_size), 300)}:
+        spoilt = bytearray(right)
+        spoilt[at] ^= 1 << random.randrange(8)
+        file = io.BytesIO(bytes(spoilt))
+        assert check_parity(file, read_head(file)) == 1, at
+
+
 def test_two_damaged_files_and_parity_make_one_whole():
     data = os.urandom(30_000)
     parity, head = parity_of(data, 5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.html import format_html
@@ -35,6 +36,8 @@ class ScrubFindingAdmin(TenantModelAdmin):
 
     def changelist_view(self, request, extra_context=None):
         """The list of findings, with the state above it."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
         state = scrub_state()
         actor = actor_of(request)
         staff = actor is not None and actor.is_platform_staff
