@@ -20,6 +20,8 @@ GOOD, DAMAGED = "verified", "damaged"
 
 LAST_GOOD = "the newest good snapshot of its series: it always stays"
 NONE_GOOD = "the newest of its series, which has no good one"
+HELD = "under a legal hold"
+"""Without its case: not everybody who sees a snapshot may see that."""
 EVERYTHING = "no rule lets anything expire"
 
 
@@ -95,8 +97,8 @@ def _age(facts: Facts) -> tuple[float, bytes]:
 def _protect(decision: Decision, now: datetime) -> None:
     """What holds back a snapshot whatever the rules say."""
     facts = decision.facts
-    for case in facts.holds:
-        decision.stays(f"under the hold “{case}”")
+    if facts.holds:
+        decision.stays(HELD)
     if facts.state not in (GOOD, DAMAGED):
         decision.stays("not verified yet")
     oldest = facts.received_at + timedelta(days=facts.minimum_days)

@@ -24,7 +24,7 @@ from .attributing import note_policies
 from .ending import end_holds, mark_covered
 from .expiring import expire_machine
 from .following import follow_policies
-from .models import LifecycleEntry, RetentionRules, Term
+from .models import ExpiryStop, LifecycleEntry, RetentionRules, Term
 from .rules import rules_of
 
 logger = logging.getLogger(__name__)
@@ -133,8 +133,10 @@ def _counts(job: Job) -> dict[str, Any]:
 
 
 def _machines(tenant_id: UUID, after: str) -> list[Machine]:
-    """The machines that have a rule which lets something expire, in the order of their ids."""
+    """The machines that have a rule which lets something expire, or a stopped run, in the order of their ids."""
     terms = Term.objects.filter(tenant_id=tenant_id).values_list("machine_id", "in_force")
     wanted = {machine_id for machine_id, in_force in terms if not rules_of(in_force).keeps_everything}
+    stops = ExpiryStop.objects.filter(tenant_id=tenant_id, closed_at__isnull=True)
+    wanted |= set(stops.values_list("machine_id", flat=True))
     machines = Machine.objects.filter(tenant_id=tenant_id, pk__in=wanted).order_by("pk")
     return list(machines.filter(pk__gt=UUID(after)) if after else machines)

@@ -7,6 +7,7 @@ from django.urls import reverse
 
 from backup_platform.catalog.models import Snapshot
 from backup_platform.policies.models import Policy
+from backup_platform.retention.holds import set_hold
 from backup_platform.retention.models import ExpiryStop, Hold, RetentionRules
 from backup_platform.tenants.models import Role
 from backup_platform.tenants.scope import tenant_scope
@@ -97,6 +98,17 @@ def test_a_snapshot_is_tagged_expired_and_brought_back_from_its_page(ours, machi
     assert "always stays" in text(
         ada.post(page("catalog_snapshot_expire_now", made[0].pk), {"reason": "x"}, follow=True)
     )
+
+
+def test_only_those_who_may_see_holds_see_their_cases(ours, machine, ada, viewer):
+    snapshot = ours.snapshot(machine)
+    set_hold(ours.tenant, "Case 77", "why", by="test", scope="machine", about=machine)
+    own, preview = page("catalog_snapshot_change", snapshot.pk), page("retention_expiry_preview")
+    assert "Held for: Case 77" in text(ada.get(own))
+    for address in (own, preview):
+        shown = text(viewer.get(address))
+        assert "under a legal hold" in shown
+        assert "Case 77" not in shown
 
 
 def test_expired_snapshots_are_listed_with_the_way_back(ours, machine, policy, ada):

@@ -99,7 +99,7 @@ def test_rules_that_keep_less_wait_before_they_bite(ours, machine):
 def test_an_assignment_is_no_way_around_the_delay(ours, machine, policy):
     snapshots = ours.snapshots(machine, 4, policy)
     ours.run()
-    ours.assign(policy, machine=machine, **{"retention.keep_last": 1})
+    ours.assign(policy, machine=machine, **{"retention.keep_last": 2})
     ours.run()
     assert ours.states(snapshots) == ["verified"] * 4
 
@@ -221,6 +221,18 @@ def test_a_run_that_would_drop_most_of_a_machine_stops_and_asks(ours, machine, p
     newer = ours.snapshot(machine, -0.01, policy)
     ours.run()
     assert ours.states([newer, *snapshots]) == ["verified"] * 4 + ["expired"] * 9
+    with tenant_scope(ours.tenant):
+        assert ExpiryStop.objects.get().closed_at
+        assert Alert.objects.get(kind="expiry").resolved_at
+
+
+def test_a_stop_is_over_when_the_rules_are_taken_back(ours, machine, policy):
+    ours.snapshots(machine, 12, policy)
+    ours.run()
+    with tenant_scope(ours.tenant):
+        policy.settings = {}
+        policy.save()
+    assert ours.run() == {"expired": 0, "stopped": 0, "after": ""}
     with tenant_scope(ours.tenant):
         assert ExpiryStop.objects.get().closed_at
         assert Alert.objects.get(kind="expiry").resolved_at

@@ -25,7 +25,13 @@ from backup_platform.tenants.scope import whole_tenant
 class SnapshotRetention(AskingAdmin):
     """For the page of snapshots."""
 
-    get_object: Any
+    def get_object(self, request: Any, object_id: Any, from_field: Any = None) -> Any:
+        """Django's, knowing whether this person may see the cases of holds."""
+        page: Any = super()
+        found = page.get_object(request, object_id, from_field)
+        if found is not None:
+            found.shows_cases = can(asking(request), "holds.view") and not asking(request).is_limited
+        return found
 
     def has_manage_permission(self, request, object_id=None):
         """Whether this person may expire snapshots and bring them back."""
@@ -105,7 +111,11 @@ class SnapshotRetention(AskingAdmin):
             return f"Expired {snapshot.expired_at:%Y-%m-%d %H:%M} UTC. {snapshot.expired_because}{until_text}"
         with whole_tenant("holds and rules of the whole tenant decide, only this snapshot is shown"):
             verdict = verdict_of(snapshot)
-        return verdict_words(verdict) if verdict else showing.NOTHING
+        if verdict is None:
+            return showing.NOTHING
+        cases = verdict.decision.facts.holds if getattr(snapshot, "shows_cases", False) else ()
+        named = f" Held for: {', '.join(cases)}." if cases else ""
+        return verdict_words(verdict) + named
 
     @display(description="Tags")
     def tags_shown(self, snapshot):

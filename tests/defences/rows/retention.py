@@ -24,7 +24,7 @@ ROWS = (
         "holds-are-in-the-plan",
         "law 4",
         "What a hold covers stays, by rules and by hand.",
-        Edit(f"{RETENTION}.planning:_protect", "for case in facts.holds:", "for case in ():"),
+        Edit(f"{RETENTION}.planning:_protect", "if facts.holds:", "if False:"),
         f"{PLANNING}::test_what_is_held_too_young_or_not_verified_yet_always_stays",
     ),
     defence(
@@ -114,7 +114,7 @@ ROWS = (
         "holds-stay-in-their-tenant",
         "law 5",
         "A hold covers its own tenant's snapshots only.",
-        Edit(f"{RETENTION}.holding:covered", "Q(tenant_id=hold.tenant_id)", "Q()"),
+        Edit(f"{RETENTION}.holding:covered", "Q(tenant_id=hold.tenant_id)", "Q(pk__isnull=False)"),
         f"{EXPIRING}::test_another_tenants_hold_keeps_nothing_here",
     ),
     defence(
