@@ -74,6 +74,7 @@ def test_commit_stores_everything_that_a_restore_needs_besides_packs(backup, mac
     assert {
         f"{tenant}/{vault.pk.hex}/roots/{snapshot}.root",
         f"{tenant}/{vault.pk.hex}/roots/{snapshot}.recipients",
+        f"{tenant}/{vault.pk.hex}/roots/{snapshot}.references",
         f"{tenant}/{vault.pk.hex}/statements/{machine.pk.hex}/{1:020}-{snapshot}.statement",
         f"{tenant}/{vault.pk.hex}/lifecycle/{snapshot}/1.lifecycle",
         f"{tenant}/{vault.pk.hex}/vault-records/1.record",
