@@ -58,13 +58,15 @@ ROWS = (
         "Nothing is removed before every session that began before the condemnation has ended.",
         Edit(f"{UPKEEP}.removing:sessions_to_wait_for", "pk__in=round_.sessions", "pk__in=[]"),
         f"{RECLAIM}::test_what_an_open_session_was_told_is_there_is_not_removed_before_it_ends",
-        f"{RECLAIM}::test_a_session_is_open_until_its_snapshots_bitmap_is_stored",
     ),
     defence(
         "reclaim-session-until-bitmap",
         "law 3",
-        "A committed session is open until its snapshot's bitmap is stored.",
-        Swap("backup_platform.upkeep.removing:LAW_3_OPEN", ("open",)),
+        "A committed session is open until its snapshot's bitmap is stored, and so is its snapshot waited for.",
+        (
+            Swap("backup_platform.upkeep.removing:LAW_3_OPEN", ("open",)),
+            Edit(f"{UPKEEP}.removing:snapshots_to_wait_for", "pk__in=round_.unsettled", "pk__in=[]"),
+        ),
         f"{RECLAIM}::test_a_session_is_open_until_its_snapshots_bitmap_is_stored",
     ),
     defence(
