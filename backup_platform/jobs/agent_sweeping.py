@@ -12,12 +12,13 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from backup_platform.fleet.models import MachineState
 from backup_platform.jobs import causes
-from backup_platform.jobs.models import UNFINISHED, Job, JobState
-from backup_platform.jobs.pauses import LOST
+from backup_platform.jobs.models import UNFINISHED, Job, JobOrigin, JobState
+from backup_platform.jobs.pauses import HAND_PATIENCE, LOST, MOST_DECLINED
 from backup_platform.jobs.states import Step, take
 from backup_platform.jobs.telling import tell
 from backup_platform.tenants.scope import without_tenant_scope
@@ -26,6 +27,8 @@ MOST_AT_ONCE = 500
 """Jobs that one sweep takes one step with: its transactions stay short, and the next sweep is seconds away."""
 STOP_PATIENCE = timedelta(minutes=10)
 """A machine that still renews a job this long after it was asked to stop it is not waited for any more."""
+
+BEGUN_BY_HAND = Q(origin=JobOrigin.MACHINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,33 +46,55 @@ def sweep_agent_jobs() -> SweptJobs:
     with without_tenant_scope("the sweep looks after every tenant's jobs"):
         now = timezone.now()
         return SweptJobs(
-            queued=_free_offers(now) + _free_lost(now),
-            failed=_fail_lost(now),
+            queued=_free_offers(now) + _free_lost(now) + _keep_by_hand(now),
+            failed=_fail_lost(now) + _fail_unanswered(now) + _fail_by_hand(now),
             missed=_miss(now),
             cancelled=_stop(now) + _withdraw(now),
         )
 
 
 def _free_offers(now: datetime) -> int:
+    lately = Q(declined_since=None) | Q(declined_since__gt=now - MOST_DECLINED)
     return _step(
         Step.UNANSWERED,
-        _agents().filter(state=JobState.OFFERED, lease_until__lt=now),
+        _unanswered(now).filter(lately),
         causes.UNANSWERED,
         next_attempt_at=now + LOST,
+        declined_since=Coalesce("declined_since", now),
         lease_owner="",
         lease_until=None,
     )
 
 
+def _fail_unanswered(now: datetime) -> int:
+    for_long = _unanswered(now).filter(declined_since__lte=now - MOST_DECLINED)
+    return _step(Step.GIVE_UP, for_long, causes.NEVER_ANSWERED, told=True)
+
+
+def _unanswered(now: datetime) -> QuerySet[Job]:
+    return _agents().filter(state=JobState.OFFERED, lease_until__lt=now)
+
+
 def _free_lost(now: datetime) -> int:
     """Back to the queue, with the lease kept: the machine may come back and go on, unless it is offered before."""
-    lost = _lost(now).filter(attempts__lt=F("max_attempts"))
+    lost = _lost(now).filter(attempts__lt=F("max_attempts")).exclude(BEGUN_BY_HAND)
     return _step(Step.TRY_AGAIN, lost, causes.SILENT, next_attempt_at=now + LOST, lease_until=None)
 
 
 def _fail_lost(now: datetime) -> int:
-    lost = _lost(now).filter(attempts__gte=F("max_attempts"))
+    lost = _lost(now).filter(attempts__gte=F("max_attempts")).exclude(BEGUN_BY_HAND)
     return _step(Step.FAIL, lost, causes.SILENT_FOR_GOOD, told=True)
+
+
+def _keep_by_hand(now: datetime) -> int:
+    """Nobody else is ever offered it: it waits for its machine to go on, and then fails."""
+    lost = _lost(now).filter(BEGUN_BY_HAND)
+    return _step(Step.TRY_AGAIN, lost, causes.SILENT, next_attempt_at=now + HAND_PATIENCE, lease_until=None)
+
+
+def _fail_by_hand(now: datetime) -> int:
+    left = _agents().filter(BEGUN_BY_HAND, state=JobState.QUEUED, next_attempt_at__lte=now)
+    return _step(Step.GIVE_UP, left, causes.LEFT_ALONE, told=True)
 
 
 def _lost(now: datetime) -> QuerySet[Job]:

@@ -19,6 +19,7 @@ from backup_platform.jobs.errors import JobRefused
 from backup_platform.jobs.models import Job, JobKind, JobOrigin
 from backup_platform.jobs.waking import wake, wake_all
 from backup_platform.policies.models import Policy
+from backup_platform.policies.terms import told
 from backup_platform.tenants.scope import ScopeError, tenant_scope
 
 MOST_PATHS = 1_000
@@ -95,7 +96,7 @@ def _backup_of(wanted: Wanted) -> Job:
         origin=wanted.origin,
         asked_by=wanted.asked_by[:200],
         max_attempts=_attempts(wanted.settings),
-        spec={"policy": policy.name, "policy_id": str(policy.pk), "settings": wanted.settings},
+        spec={"policy": policy.name, "policy_id": str(policy.pk), "settings": told(wanted.settings)},
     )
 
 

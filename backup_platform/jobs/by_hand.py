@@ -1,22 +1,26 @@
 """Backups that a machine begins by itself: `strongroom backup` typed there. They stand in the one work list too.
 
 The gateway that holds the backup's session keeps the row alive and says how it ended. Nobody can offer such a job
-again, so it has one attempt.
+again, so it has one attempt. When its lease is over it waits in the queue for its machine, which goes on with the same
+backup when it comes back; a quarter of an hour later the sweep fails it.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from backup_platform.fleet.models import Machine
 from backup_platform.jobs.models import UNFINISHED, Job, JobKind, JobOrigin, JobState
 from backup_platform.jobs.running_on_machines import BY_HAND, RUN_LEASE, progress, report
+from backup_platform.jobs.states import Step, take
 from backup_platform.policies.models import Policy
 from backup_platform.tenants.scope import tenant_scope, without_tenant_scope
 
@@ -35,6 +39,7 @@ def start_by_hand(machine: Machine, *, policy_name: str = "") -> UUID:
             Job.objects.bulk_create([made], ignore_conflicts=True)
             unfinished = Job.objects.filter(dedupe_key=made.dedupe_key, state__in=UNFINISHED)
             unfinished.update(lease_until=made.lease_until, next_attempt_at=made.lease_until)
+            _take_up(unfinished, made.lease_until)
             found = unfinished.values_list("pk", flat=True).first()
     # It may have ended between the two statements: the machine's next word then finds that out, as after a lost lease.
     return found or made.pk
@@ -63,8 +68,16 @@ def _row(machine: Machine, policy: Policy | None) -> Job:
     )
 
 
+def _take_up(jobs: QuerySet[Job], until: datetime | None) -> None:
+    """Those that waited for their machine go on."""
+    take(Step.RESUME, jobs, lease_until=until, next_attempt_at=until, last_error="", advice="")
+
+
 def progress_by_hand(updates: Sequence[tuple[UUID, dict[str, Any]]]) -> set[UUID]:
-    """As `progress`, for backups that were begun by hand."""
+    """As `progress`, for backups that were begun by hand; one whose lease was over meanwhile goes on."""
+    with without_tenant_scope(WHOSE):
+        asked = Job.objects.filter(pk__in=[job_id for job_id, _ in updates], dedupe_key__startswith=BY_HAND)
+        _take_up(asked, timezone.now() + RUN_LEASE)
     leases = _leases([job_id for job_id, _ in updates])
     return progress([(job_id, leases[job_id], state) for job_id, state in updates if job_id in leases])
 
@@ -86,4 +99,4 @@ def finish_by_hand(
 def _leases(job_ids: Sequence[UUID]) -> dict[UUID, str]:
     with without_tenant_scope(WHOSE):
         jobs = Job.objects.filter(pk__in=list(job_ids), dedupe_key__startswith=BY_HAND, state__in=UNFINISHED)
-        return dict(jobs.exclude(state=JobState.QUEUED).values_list("pk", "lease_owner"))
+        return dict(jobs.values_list("pk", "lease_owner"))

@@ -49,6 +49,15 @@ NO_CAUSE = Cause("", "")
 SILENT = Cause("The machine went silent while it was at work.",
                "Is it switched on and connected, and is strongroom daemon running there?")  # fmt: skip
 SILENT_FOR_GOOD = Cause("The machine went silent while it was at work, in its last attempt.", SILENT.advice)
+LEFT_ALONE = Cause("The machine went silent in a backup that was begun there by hand, and did not go on with it.",
+                   "Begin it there again: it goes on where this one stopped.")  # fmt: skip
+NEVER_ANSWERED = Cause("It was offered to the machine for three days, and no answer came.",
+                       "Restart strongroom daemon there, and look at its log; then run the policy now.")  # fmt: skip
+NEVER_TAKEN = Cause(
+    "For three days the machine has declined it each time it was offered.",
+    "It waits for what it names: its charger, another network, other work. Change that, or what the policy's limits "
+    "ask for; then run the policy now. Its next time is kept.",
+)
 UNANSWERED = Cause("It was offered to the machine, and no answer came.", "Nothing: it is offered again.")
 MISSED = Cause(
     "It could not begin before its deadline.",
@@ -70,6 +79,13 @@ def explain(outcome: str, exit_code: int | None, message: str, advice: str, kind
     if outcome == "warnings" and kind == JobKind.RESTORE:
         known = Cause("Some files could not be restored as they were.", "The lines below name the reasons.")
     return Cause(clean_text(message) or known.message, clean_text(advice) or known.advice)
+
+
+def never_taken(reason: str) -> Cause:
+    """Why a job is given up that its machine has declined all the time, `reason` being what it said last."""
+    said = NEVER_TAKEN.message
+    last = clean_text(reason, MOST_MESSAGE - len(said) - 30)
+    return Cause(f"{said} It says: {last}" if last else said, NEVER_TAKEN.advice)
 
 
 def clean_text(text: str, most: int = MOST_MESSAGE) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from django.utils import timezone
 
 from backup_platform.console import showing
-from backup_platform.jobs.models import UNFINISHED, Job, JobKind, JobLine, JobState
+from backup_platform.jobs.models import UNFINISHED, Job, JobKind, JobLine, JobOrigin, JobState
 from backup_platform.jobs.progress import PHASES, fraction
 
 SHOWN_LINES = 200
@@ -49,6 +49,8 @@ def show(job: Job, *, with_lines: bool = False) -> Live:
 
 def words_for(job: Job, progress: dict[str, Any]) -> str:
     """One short sentence of where the job is."""
+    if job.state == JobState.QUEUED and job.origin == JobOrigin.MACHINE:
+        return "Waits for its machine to go on"
     if job.state == JobState.QUEUED and job.next_attempt_at > timezone.now():
         seconds = (job.next_attempt_at - timezone.now()).total_seconds()
         return f"{'Tried again' if job.attempts else 'Offered'} in {showing.duration(max(seconds, 1))}"

@@ -87,10 +87,18 @@ class Job(models.Model):
         on_delete=models.CASCADE,
         null=True,
         blank=True,
+        db_index=False,  # job_machine begins with it
         related_name="jobs",
         help_text="Who does it: jobs with a machine are offered to its agent, all others are done by workers.",
     )
-    policy = models.ForeignKey(Policy, on_delete=models.SET_NULL, null=True, blank=True, related_name="jobs")
+    policy = models.ForeignKey(
+        Policy,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        db_index=False,  # one_job_per_due_time begins with it
+        related_name="jobs",
+    )
     due_at = models.DateTimeField(null=True, blank=True, help_text="The time of the schedule that it is for.")
     deadline = models.DateTimeField(null=True, blank=True, help_text="Not begun by then: missed.")
     priority = models.SmallIntegerField(default=0, db_default=0, help_text="Higher goes first, within its tenant.")
@@ -104,6 +112,9 @@ class Job(models.Model):
     )
     max_attempts = models.PositiveSmallIntegerField(default=5, db_default=5)
     started_at = models.DateTimeField(null=True, blank=True)
+    declined_since = models.DateTimeField(
+        null=True, blank=True, help_text="Since when its machine has not taken it, though it was offered."
+    )
     cancel_asked_at = models.DateTimeField(null=True, blank=True)
     advice = models.CharField(
         max_length=500, blank=True, default="", db_default="", help_text="What to do about last_error."

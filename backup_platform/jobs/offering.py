@@ -31,8 +31,9 @@ MOST_OFFERS = 500
 LOCK_CLASS, LOCK_KEY = 0x5354_4A4F, 1
 """The advisory lock of handing out: one gateway at a time counts and takes, so no limit is ever exceeded."""
 
-# Each machine's first due job, then each tenant's first so many. The machines are the asking gateway's own, whose
-# certificates it has checked: that is this statement's tenant condition, and a job's tenant is its machine's.
+# Each machine's first due job, then each tenant's first so many; what a machine began by itself is nobody's to offer.
+# The machines are the asking gateway's own, whose certificates it has checked: that is this statement's tenant
+# condition, and a job's tenant is its machine's.
 WAITING_SQL = """
     SELECT id, tenant_id, machine_id FROM (
         SELECT job.*, machine.id AS machine_id, machine.tenant_id, row_number() OVER (
@@ -48,7 +49,7 @@ WAITING_SQL = """
             SELECT job.id, job.priority, COALESCE(job.due_at, job.created_at) AS due
             FROM jobs_job job LEFT JOIN policies_policy policy ON policy.id = job.policy_id
             WHERE job.machine_id = machine.id AND job.tenant_id = machine.tenant_id AND job.state = 'queued'
-              AND job.next_attempt_at <= %(now)s
+              AND job.next_attempt_at <= %(now)s AND job.origin <> 'machine'
               AND (job.deadline IS NULL OR job.deadline > %(now)s OR job.attempts > 0)
               AND (job.kind <> 'backup'
                    OR NOT held.busy AND machine.paused_at IS NULL AND policy.paused_at IS NULL)

@@ -16,6 +16,12 @@ LOST = timedelta(seconds=10)
 LONGEST_REFUSAL = timedelta(hours=1)
 """A machine that declines may put a job off by at most this at a time."""
 
+MOST_DECLINED = timedelta(days=3)
+"""A job that its machine has not taken for so long, though it was there and was asked, fails: a long weekend on
+battery is no fault, but what never comes must be heard of."""
+HAND_PATIENCE = timedelta(minutes=15)
+"""How long a backup that was begun by hand waits for its machine to go on, after its lease."""
+
 
 def pause_after(attempts: int, *, authentication: bool = False) -> timedelta:
     """The pause after so many attempts (from 1 on), spread by a quarter either way."""

@@ -14,15 +14,17 @@ from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.models import F, QuerySet
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from backup_platform.jobs import causes
 from backup_platform.jobs.ending import OUTCOMES, Ending, end_job
 from backup_platform.jobs.models import HELD, Job, JobKind, JobState
 from backup_platform.jobs.offering import hand_out_alone
-from backup_platform.jobs.pauses import put_off
+from backup_platform.jobs.pauses import MOST_DECLINED, put_off
 from backup_platform.jobs.progress import clean_counts, clean_progress
 from backup_platform.jobs.states import Step, take
+from backup_platform.jobs.telling import tell
 from backup_platform.tenants.scope import without_tenant_scope
 
 RUN_LEASE = timedelta(seconds=90)
@@ -57,22 +59,38 @@ def _begun(until: Any) -> dict[str, Any]:
         "lease_until": until,
         "next_attempt_at": until,
         "progress": {},
+        "declined_since": None,
         "last_error": "",
         "advice": "",
     }
 
 
 def decline(job_id: UUID, lease: str, reason: str, retry_after: float) -> bool:
-    """The machine cannot do an offered job now: it is offered again after so many seconds. No attempt is counted."""
+    """The machine cannot do an offered job now: it is offered again after so many seconds. No attempt is counted.
+
+    What it has declined for three days fails, with what it said.
+    """
+    now = timezone.now()
     changes = {
-        "next_attempt_at": timezone.now() + put_off(retry_after),
+        "next_attempt_at": now + put_off(retry_after),
+        "declined_since": Coalesce("declined_since", now),
         "last_error": causes.clean_text(reason),
         "advice": "",
         "lease_owner": "",
         "lease_until": None,
     }
-    with without_tenant_scope(WHOSE):
-        return bool(take(Step.DECLINE, _leased(job_id, lease), **changes))
+    with without_tenant_scope(WHOSE), transaction.atomic():
+        return _give_up_declined(job_id, lease, reason) or bool(take(Step.DECLINE, _leased(job_id, lease), **changes))
+
+
+def _give_up_declined(job_id: UUID, lease: str, reason: str) -> bool:
+    cause = causes.never_taken(reason)
+    offered = _leased(job_id, lease).filter(state=JobState.OFFERED)
+    for_long = offered.filter(declined_since__lte=timezone.now() - MOST_DECLINED)
+    if not take(Step.GIVE_UP, for_long, last_error=cause.message, advice=cause.advice):
+        return False
+    tell([job_id])
+    return True
 
 
 def progress(updates: Sequence[tuple[UUID, str, dict[str, Any]]]) -> set[UUID]:

@@ -45,6 +45,7 @@ class Step(Enum):
     FINISH_WITH_WARNINGS = Move((RUNNING, CANCELLING), WARNINGS, "it was done, but for some sources")
     FAIL = Move((RUNNING,), FAILED, "it failed, and trying again is no use or was tried enough")
     POISON = Move((QUEUED,), FAILED, "a worker finds it started too often")
+    GIVE_UP = Move((QUEUED, OFFERED), FAILED, "its machine did not take it, or did not come back to it, for too long")
     MISS = Move((QUEUED,), MISSED, "its deadline passed before it began")
     WITHDRAW = Move((QUEUED, OFFERED), CANCELLED, "somebody cancelled it before it began, or its machine left")
     ASK_TO_STOP = Move((RUNNING,), CANCELLING, "somebody cancelled it while it ran")

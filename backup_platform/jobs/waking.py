@@ -20,8 +20,9 @@ ANSWER_SECONDS = 0.5
 """Whoever makes a job must not wait for Valkey: what is not said within this is left to the gateways' polling."""
 PAUSE_SECONDS = 5
 """After a failure nothing is said for this long."""
-AT_ONCE = 1_000
-"""Machines named in one round trip."""
+MOST_NAMED = 200
+"""For more machines at once a word to everybody costs less than their names; gateways look for all of theirs then."""
+EVERYBODY = "*"
 
 _gate = threading.Lock()
 _closed_until = 0.0
@@ -36,7 +37,7 @@ def wake(machine_id: UUID) -> None:
 
 
 def wake_all(machine_ids: Iterable[UUID]) -> None:
-    """As `wake`, for many machines in a few round trips."""
+    """As `wake`, for many machines in one round trip."""
     names = [machine_id.hex for machine_id in machine_ids]
     if names:
         transaction.on_commit(lambda: _publish(names), robust=True)
@@ -47,11 +48,10 @@ def _publish(names: list[str]) -> None:
     if time.monotonic() < _closed_until:
         return
     try:
-        for start in range(0, len(names), AT_ONCE):
-            with _client(settings.REDIS_URL).pipeline(transaction=False) as pipe:
-                for name in names[start : start + AT_ONCE]:
-                    pipe.publish(CHANNEL, name)
-                pipe.execute()
+        with _client(settings.REDIS_URL).pipeline(transaction=False) as pipe:
+            for name in names if len(names) <= MOST_NAMED else [EVERYBODY]:
+                pipe.publish(CHANNEL, name)
+            pipe.execute()
     except (redis.RedisError, OSError, ValueError) as fault:
         with _gate:
             _closed_until = time.monotonic() + PAUSE_SECONDS

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection
 
 from .arrays import numbers, seconds
+from .models import PlanSettings
 
 LOCK_SQL = """
-    SELECT plan.id, plan.policy_id || ':' || plan.machine_id, plan.machine_id, plan.next_run_at, plan.zone,
-           plan.schedule, machine.state = 'active' AND machine.paused_at IS NULL AND policy.paused_at IS NULL
+    SELECT plan.id, plan.policy_id || ':' || plan.machine_id, plan.machine_id,
+           floor(extract(epoch FROM plan.next_run_at))::bigint, plan.zone, plan.shared_id,
+           machine.state = 'active' AND machine.paused_at IS NULL AND policy.paused_at IS NULL
       FROM policies_plan plan
       JOIN fleet_machine machine ON machine.id = plan.machine_id AND machine.tenant_id = plan.tenant_id
       JOIN policies_policy policy ON policy.id = plan.policy_id AND policy.tenant_id = plan.tenant_id
-     WHERE plan.next_run_at <= %(now)s AND plan.schedule <> ''
+     WHERE plan.next_run_at <= %(now)s AND plan.shared_id IS NOT NULL
      ORDER BY plan.next_run_at
      LIMIT %(most)s
        FOR UPDATE OF plan SKIP LOCKED
@@ -36,9 +37,8 @@ FAULT_SQL = """
 """
 
 
-@dataclass(frozen=True, slots=True)
-class DuePlan:
-    """A plan whose time has come."""
+class DuePlan(NamedTuple):
+    """A plan whose time has come. (Thousands are made in a tick, and a tuple is made three times as fast.)"""
 
     id: int
     key: str
@@ -46,13 +46,13 @@ class DuePlan:
     machine_id: UUID
     next_run_at: datetime
     zone: str
-    schedule: str
+    shared_id: int
+    """The settings that it has, see `schedules_of`."""
     able: bool
     """Neither the machine nor the policy is paused, and the machine may connect."""
 
 
-@dataclass(frozen=True, slots=True)
-class Advance:
+class Advance(NamedTuple):
     """How a plan goes on."""
 
     plan_id: int
@@ -66,7 +66,19 @@ def lock_due(now: datetime, most: int) -> list[DuePlan]:
     """Lock plans that are due and that nobody else holds; the longest due first."""
     with connection.cursor() as cursor:
         cursor.execute(LOCK_SQL, {"now": now, "most": most})
-        return [DuePlan(*row) for row in cursor.fetchall()]
+        at = datetime.fromtimestamp
+        return [
+            DuePlan(pk, key, machine, at(due, UTC), zone, shared, able)
+            for pk, key, machine, due, zone, shared, able in cursor.fetchall()
+        ]
+
+
+def schedules_of(plans: Iterable[DuePlan]) -> dict[int, str]:
+    """The JSON texts of the plans' schedules by `shared_id`; empty where there is none."""
+    shared = {plan.shared_id for plan in plans}
+    if not shared:
+        return {}
+    return dict(PlanSettings.objects.filter(pk__in=shared).values_list("pk", "schedule"))
 
 
 def advance(advances: Sequence[Advance]) -> None:

@@ -38,12 +38,12 @@ def after_job_ended(job: Job) -> list[UUID]:
 def _followers(machine_id: UUID, policy_id: UUID) -> list[Plan]:
     following = Plan.objects.filter(
         machine_id=machine_id,
-        settings__contains={AFTER: str(policy_id)},
+        shared__values__contains={AFTER: str(policy_id)},
         policy__paused_at=None,
         machine__paused_at=None,
         machine__state=MachineState.ACTIVE,
     )
-    return list(following.exclude(policy_id=policy_id).select_related("policy", "machine"))
+    return list(following.exclude(policy_id=policy_id).select_related("policy", "machine", "shared"))
 
 
 def _follow(plan: Plan, job: Job) -> UUID | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from .timetable import Timetable
 from .timetable.clocks import as_time, moment
@@ -14,8 +14,7 @@ GRACE = timedelta(minutes=5)
 MOST_COUNTED = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """One run of those that are due, and when the next one is."""
 
     due_at: datetime

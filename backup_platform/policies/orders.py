@@ -6,30 +6,40 @@ The rows are those that `jobs.asking.request_backup` makes, one by one; a test c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection
 
 from .arrays import numbers, seconds
-from .terms import Terms
+from .terms import TOLD, Terms
 
+# What a job is told is the same for all plans of a policy that share their settings, so it is put together once.
 ORDERS = """
+    WITH one AS MATERIALIZED (
+        SELECT asked.*, plan.tenant_id, plan.policy_id, plan.machine_id, plan.shared_id
+          FROM unnest(%(plans)s::bigint[], %(dues)s::bigint[], %(deadlines)s::bigint[], %(priorities)s::smallint[],
+                      %(attempts)s::smallint[], %(errors)s::text[])
+               AS asked (plan, due, deadline, priority, attempts, note)
+          JOIN policies_plan plan ON plan.id = asked.plan
+    ), told AS MATERIALIZED (
+        SELECT policy.id AS policy_id, shared.id AS shared_id,
+               jsonb_build_object('policy', policy.name, 'policy_id', policy.id, 'settings', (
+                   SELECT COALESCE(jsonb_object_agg(key, value), '{}') FROM jsonb_each(shared.values)
+                    WHERE split_part(key, '.', 1) = ANY(%(told)s))) AS spec
+          FROM (SELECT DISTINCT tenant_id, policy_id, shared_id FROM one) pair
+          JOIN policies_policy policy ON policy.id = pair.policy_id AND policy.tenant_id = pair.tenant_id
+          JOIN policies_plansettings shared ON shared.id = pair.shared_id AND shared.tenant_id = pair.tenant_id
+    )
     INSERT INTO jobs_job (id, tenant_id, kind, subject, dedupe_key, state, attempts, lease_owner, next_attempt_at,
                           sent_count, machine_id, policy_id, due_at, deadline, priority, origin, asked_by, spec,
                           max_attempts, progress, last_error, advice, created_at, finished_at)
-    SELECT gen_random_uuid(), plan.tenant_id, 'backup', 'machine:' || plan.machine_id,
-           'backup:' || plan.policy_id || ':' || plan.machine_id, %(state)s, 0, '', %(now)s, 0, plan.machine_id,
-           plan.policy_id, to_timestamp(one.due), to_timestamp(one.deadline), one.priority, 'schedule', '',
-           jsonb_build_object('policy', policy.name, 'policy_id', policy.id, 'settings', plan.settings),
+    SELECT gen_random_uuid(), one.tenant_id, 'backup', 'machine:' || one.machine_id,
+           'backup:' || one.policy_id || ':' || one.machine_id, %(state)s, 0, '', %(now)s, 0, one.machine_id,
+           one.policy_id, to_timestamp(one.due), to_timestamp(one.deadline), one.priority, 'schedule', '', told.spec,
            one.attempts, '{}', COALESCE(one.note, ''), %(advice)s, %(now)s, %(finished)s
-      FROM unnest(%(plans)s::bigint[], %(dues)s::bigint[], %(deadlines)s::bigint[], %(priorities)s::smallint[],
-                  %(attempts)s::smallint[], %(errors)s::text[])
-           AS one (plan, due, deadline, priority, attempts, note)
-      JOIN policies_plan plan ON plan.id = one.plan
-      JOIN policies_policy policy ON policy.id = plan.policy_id AND policy.tenant_id = plan.tenant_id
+      FROM one JOIN told USING (policy_id, shared_id)
         ON CONFLICT DO NOTHING
 """
 QUEUE_SQL = ORDERS + " RETURNING dedupe_key"
@@ -51,8 +61,7 @@ ADVICE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """A run of a plan that is due. `note`: what is to be said about it, if anything."""
 
     plan_id: int
@@ -99,6 +108,7 @@ def _insert(sql: str, orders: Sequence[Order], now: datetime, more: dict[str, An
         return []
     columns: dict[str, Any] = {
         "now": now,
+        "told": list(TOLD),
         "plans": numbers(one.plan_id for one in orders),
         "dues": seconds(one.due_at for one in orders),
         "deadlines": seconds(_deadline(one, now) for one in orders),

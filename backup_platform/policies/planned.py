@@ -16,7 +16,7 @@ from .terms import NAMES
 from .timetable import ASKED, ScheduleFault, Timetable, next_run, of_text, permission, zone_named
 from .timetable.permission import Permission
 
-RULES = 2
+RULES = 3
 """Raised when the rules of planning change, so that all plans are made again."""
 CLOCK_WAS_WRONG = timedelta(days=1)
 """A plan that was due later than this after now was due by a wrong clock of the server."""

@@ -14,7 +14,7 @@ from backup_platform.fleet.models import MachineState
 from backup_platform.tenants.scope import without_tenant_scope
 
 from .effective import Application, Effective, effective_in_bulk
-from .plan_rows import Row, forget, lock_tenant, standing_of, write
+from .plan_rows import Row, forget, forget_unshared, lock_tenant, standing_of, write
 from .planned import Planned, Planner, Settings, Standing, basis, hindrance, key_of, schedule_text, zone_of
 
 __all__ = ["hindrance", "replan"]
@@ -47,6 +47,8 @@ def replan(
         kept = {(row.policy_id, row.machine_id) for row in rows}
         forget(tenant_id, [pk for key, (pk, _) in standing.items() if key not in kept])
         write(tenant_id, rows, basis(), moment)
+        if chosen is None and boxes is None:
+            forget_unshared(tenant_id)
     return len(rows)
 
 

@@ -25,7 +25,7 @@ AGE = timedelta(days=1)
 NEWCOMERS = timedelta(minutes=15)
 MOST = 10_000
 SLEEPERS = Q(next_run_at=None, fault="", machine__paused_at=None, policy__paused_at=None) & ~Q(
-    settings__contains={"schedule.kind": "none"}
+    shared__values__contains={"schedule.kind": "none"}
 )
 """Nothing stands in their way, and yet they are never due: somebody resumed them and did not say so."""
 RESTLESS = Q(next_run_at__isnull=False) & (Q(machine__paused_at__isnull=False) | Q(policy__paused_at__isnull=False))
@@ -76,7 +76,7 @@ def _told_otherwise() -> Iterator[tuple[UUID, UUID]]:
 
 def _moved() -> Iterator[tuple[UUID, UUID]]:
     """Machines that have another zone than their plans."""
-    of_machines = Plan.objects.filter(settings__contains={"schedule.zone": "machine"})
+    of_machines = Plan.objects.filter(shared__values__contains={"schedule.zone": "machine"})
     others = of_machines.exclude(zone=F("machine__zone")).values_list(
         "tenant_id", "machine_id", "machine__zone", "zone"
     )

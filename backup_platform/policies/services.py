@@ -79,7 +79,12 @@ def copy_policy(policy: Policy, *, by: Asker, name: str) -> Policy:
 
 
 def delete_policy(policy: Policy, *, by: Asker) -> None:
-    """Delete a policy, its assignments and plans. Snapshots stay. Refused while another policy waits for it."""
+    """Delete a policy, its assignments and plans, and cancel its backups that wait for their machines.
+
+    Snapshots stay, and what runs goes on. Refused while another policy waits for it.
+    """
+    from backup_platform.jobs.withdrawing import withdraw_of_policy  # late: jobs know policies
+
     actor = allowed(by, EDIT, policy)
     with tenant_scope(policy.tenant_id), transaction.atomic():
         row = lock(policy)
@@ -88,7 +93,10 @@ def delete_policy(policy: Policy, *, by: Asker) -> None:
             names = ", ".join(f"“{name}”" for name in waiting[:5])
             raise PolicyRefused(f"{names} wait for this policy; change their setting “After” first.")
         counts = row.assignments.count()
-        _note("policy.deleted", row, actor, name=row.name, settings=row.settings, assignments=counts)
+        row.plans.all().delete()  # from here on no tick asks for it
+        withdrawn = withdraw_of_policy(row, actor)
+        detail = {"name": row.name, "settings": row.settings, "assignments": counts, "withdrawn": withdrawn}
+        _note("policy.deleted", row, actor, **detail)
         row.delete()
 
 

@@ -1,8 +1,9 @@
-"""What a job takes over from its policy's schedule: priority, attempts, deadline."""
+"""What a job takes over from its policy: priority, attempts, deadline, and what its machine is told."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -10,6 +11,13 @@ from typing import Any
 
 NAMES = ("priority", "attempts", "deadline_minutes", "catch_up")
 """The settings `schedule.…` that say so."""
+TOLD = ("selection", "limits", "hooks", "stdin", "privacy")
+"""Of these sections the machine is told: what else a policy says is the platform's to do."""
+
+
+def told(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a job tells its machine."""
+    return {name: value for name, value in settings.items() if name.partition(".")[0] in TOLD}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from django.db import transaction
@@ -19,7 +19,7 @@ from backup_platform.jobs.waking import wake_all
 from backup_platform.tenants.scope import without_tenant_scope
 
 from . import orders
-from .due_plans import Advance, DuePlan, advance, lock_due
+from .due_plans import Advance, DuePlan, advance, lock_due, schedules_of
 from .followers import after_job_ended, again
 from .lateness import Decision, decide, is_missed
 from .orders import Order
@@ -77,9 +77,9 @@ class _Lot:
 def _tick_lot(now: datetime) -> Ticked:
     with transaction.atomic():
         plans = lock_due(now, LOT)
-        lot = _Lot()
+        schedules, lot = schedules_of(plans), _Lot()
         for plan in plans:
-            _sort(plan, now, lot)
+            _sort(plan, schedules.get(plan.shared_id, ""), now, lot)
         made = orders.queue(lot.run, now)
         missed = orders.record_missed(lot.missed, now)
         busy = _say(lot.run, made, now)
@@ -89,32 +89,35 @@ def _tick_lot(now: datetime) -> Ticked:
     return Ticked(len(plans), len(made), len(missed), busy)
 
 
-def _sort(plan: DuePlan, now: datetime, lot: _Lot) -> None:
+def _sort(plan: DuePlan, schedule: str, now: datetime, lot: _Lot) -> None:
     """Decide about one plan. What cannot be decided never stops the others."""
     fault = ""
     try:
-        timetable = of_text(plan.schedule, plan.zone or "UTC") if plan.able else None
+        timetable = of_text(schedule, plan.zone or "UTC") if plan.able and schedule else None
         if timetable is not None:
-            _order(plan, now, timetable, lot)
+            _order(plan, terms_of(schedule), now, timetable, lot)
             return
     except (ScheduleFault, ValueError) as found:
         fault = str(found)[:300]
     lot.advances.append(Advance(plan.id, None, None, fault))
 
 
-def _order(plan: DuePlan, now: datetime, timetable: Timetable, lot: _Lot) -> None:
+def _order(plan: DuePlan, terms: Terms, now: datetime, timetable: Timetable, lot: _Lot) -> None:
     decision = decide(plan.next_run_at, now, timetable, plan.key)
-    fault, terms = "" if decision.next_run_at else NEVER, terms_of(plan.schedule)
+    fault = "" if decision.next_run_at else NEVER
     lot.advances.append(Advance(plan.id, decision.next_run_at, decision.due_at, fault))
     if terms.catches_up:
-        words = f"Late: {decision.passed_in_words} passed while the platform was not at work; this one stands for them."
-        lot.run.append(_order_of(plan, decision.due_at, terms, words if decision.passed else ""))
+        lot.run.append(_order_of(plan, decision.due_at, terms, _late(decision) if decision.passed else ""))
     elif is_missed(decision, now):
         lot.missed.append(_order_of(plan, decision.due_at, terms, _missed(decision)))
     else:
         lot.run.append(_order_of(plan, decision.due_at, terms))
         if decision.passed:
             lot.missed.append(_order_of(plan, plan.next_run_at, terms, _missed(decision)))
+
+
+def _late(decision: Decision) -> str:
+    return f"Late: {decision.passed_in_words} passed while the platform was not at work; this one stands for them."
 
 
 def _missed(decision: Decision) -> str:
@@ -129,7 +132,7 @@ def _order_of(plan: DuePlan, due_at: datetime, terms: Terms, note: str = "") -> 
 def _say(wanted: Sequence[Order], made: set[str], now: datetime) -> int:
     """Note what is worth a line: late runs, and runs that were due while the one before was not finished."""
     late = [one for one in wanted if one.note and one.key in made]
-    busy = [replace(one, note=again(one.due_at)) for one in wanted if one.key not in made]
+    busy = [one._replace(note=again(one.due_at)) for one in wanted if one.key not in made]
     orders.note(late, now, own=True)
     orders.note(busy, now, own=False)
     return len(busy)

@@ -31,7 +31,9 @@ def test_a_backup_goes_from_the_queue_to_done(site, machine):
     (offered,) = offer(machine)
     assert (offered.job_id, offered.machine_id, offered.kind) == (job_id, machine.pk, "backup")
     assert offered.spec["policy"] == "Documents"
-    assert offered.spec["settings"] == SETTINGS
+    assert offered.spec["settings"] == {"selection.sources": ["/srv"]}, (
+        "what the schedule says is not the machine's to do"
+    )
     assert (job(job_id).state, job(job_id).attempts) == ("offered", 0)
     assert agent_jobs.accept(job_id, offered.lease)
     assert (job(job_id).state, job(job_id).attempts, job(job_id).gateway) == ("running", 1, "g1")
@@ -138,6 +140,35 @@ def test_a_machine_that_declines_is_left_alone_for_a_while_and_no_attempt_counts
     assert not offer(machine)
     later(601)
     assert offer(machine)
+
+
+@pytest.mark.defence
+def test_what_a_machine_declines_for_three_days_fails_with_what_it_says(site, machine):
+    job_id = site.ask(machine)
+    for hours in (0, 71, 72):
+        with without_tenant_scope("test"):
+            since = timezone.now() - timedelta(hours=hours)
+            Job.objects.filter(pk=job_id, declined_since__isnull=False).update(declined_since=since)
+        later(3600)
+        (offered,) = offer(machine)
+        assert state(job_id) == "offered"
+        assert agent_jobs.decline(job_id, offered.lease, "It is on battery.", 600)
+    failed = job(job_id)
+    assert (failed.state, failed.attempts) == ("failed", 0)
+    assert "It is on battery." in failed.last_error
+    assert "charger" in failed.advice
+    assert not agent_jobs.decline(job_id, offered.lease, "", 1)
+    assert site.ask(machine), "the next due time has a job again"
+
+
+def test_a_job_that_its_machine_took_once_begins_its_three_days_anew(site, machine):
+    job_id = site.ask(machine)
+    (offered,) = offer(machine)
+    agent_jobs.decline(job_id, offered.lease, "It is on battery.", 1)
+    assert job(job_id).declined_since is not None
+    later(10)
+    start(machine)
+    assert job(job_id).declined_since is None
 
 
 @pytest.mark.defence
@@ -274,6 +305,24 @@ def test_a_backup_by_hand_is_one_job_however_often_its_connection_begins_anew(si
     assert not agent_jobs.finish_by_hand(job_id, "done")
     assert state(job_id) == "warnings"
     assert agent_jobs.start_by_hand(machine) != job_id
+
+
+@pytest.mark.defence
+def test_a_backup_by_hand_whose_machine_was_away_for_minutes_is_still_one_job(site, machine):
+    job_id = agent_jobs.start_by_hand(machine)
+    later(100)
+    agent_jobs.sweep_agent_jobs()
+    assert state(job_id) == "queued"
+    assert agent_jobs.start_by_hand(machine) == job_id
+    assert (state(job_id), job(job_id).last_error) == ("running", "")
+    later(100)
+    agent_jobs.sweep_agent_jobs()
+    assert agent_jobs.progress_by_hand([(job_id, {"bytes_done": 7})]) == {job_id}, "its gateway was away, not it"
+    assert state(job_id) == "running"
+    later(100)
+    agent_jobs.sweep_agent_jobs()
+    assert agent_jobs.finish_by_hand(job_id, "done")
+    assert (state(job_id), job(job_id).attempts) == ("done", 1)
 
 
 def test_workers_never_touch_a_machines_job(site, machine, sent):

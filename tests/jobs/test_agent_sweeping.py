@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from django.db import connection, transaction
@@ -27,6 +28,12 @@ def site(db) -> Site:
 @pytest.fixture
 def machine(site):
     return site.machines[0]
+
+
+def declined_for(job_id: UUID, **time: int) -> None:
+    """So long ago it was not taken for the first time."""
+    with without_tenant_scope("test"):
+        Job.objects.filter(pk=job_id).update(declined_since=timezone.now() - timedelta(**time))
 
 
 def alerts() -> dict[str, bool]:
@@ -56,11 +63,59 @@ def test_nothing_stays_running_when_nobody_renews_it(site):
     assert agent_jobs.RUN_LEASE + timedelta(seconds=15) < timedelta(minutes=2), "a sweep is due every 15 seconds"
     later(agent_jobs.RUN_LEASE.total_seconds() + 1)
     swept = agent_jobs.sweep_agent_jobs()
-    assert (swept.failed, swept.queued) == (2, 1)
+    assert (swept.failed, swept.queued) == (1, 2)
     assert [state(one.job_id) for one in offers] == ["failed", "queued"]
-    assert state(hand) == "failed"
-    assert "silent" in job(hand).last_error
-    assert job(hand).advice
+    assert state(hand) == "queued"
+
+
+@pytest.mark.defence
+def test_a_backup_by_hand_that_waits_is_offered_to_nobody(site, machine):
+    agent_jobs.start_by_hand(machine)
+    later(100)
+    agent_jobs.sweep_agent_jobs()
+    later(10 * 60)
+    with without_tenant_scope("test"):
+        Job.objects.update(next_attempt_at=timezone.now())
+    assert offer(machine) == [], "nobody but the machine itself can go on with it"
+
+
+@pytest.mark.defence
+def test_a_backup_by_hand_that_its_machine_does_not_go_on_with_fails_with_advice(site, machine):
+    hand = agent_jobs.start_by_hand(machine)
+    later(100)
+    agent_jobs.sweep_agent_jobs()
+    later(14 * 60)
+    assert (agent_jobs.sweep_agent_jobs().failed, state(hand)) == (0, "queued")
+    later(61)
+    assert agent_jobs.sweep_agent_jobs().failed == 1
+    failed = job(hand)
+    assert (failed.state, "silent" in failed.last_error, "Begin it there again" in failed.advice) == (
+        "failed", True, True,
+    )  # fmt: skip
+    assert alerts() == {"failed": True}
+    assert agent_jobs.start_by_hand(machine) != hand
+
+
+@pytest.mark.defence
+def test_a_job_that_is_offered_for_three_days_and_never_answered_fails_with_advice(site, machine):
+    job_id = site.ask(machine)
+    offer(machine)
+    later(61)
+    assert agent_jobs.sweep_agent_jobs().queued == 1
+    declined_for(job_id, days=2, hours=23)
+    later(60)
+    offer(machine)
+    later(61)
+    assert agent_jobs.sweep_agent_jobs().queued == 1
+    declined_for(job_id, days=3)
+    later(60)
+    offer(machine)
+    later(61)
+    assert agent_jobs.sweep_agent_jobs().failed == 1
+    failed = job(job_id)
+    assert (failed.state, failed.attempts, bool(failed.advice)) == ("failed", 0, True)
+    assert "no answer" in failed.last_error
+    assert alerts() == {"failed": True}
 
 
 def test_a_job_that_was_begun_is_not_missed_by_its_deadline(site):
@@ -110,7 +165,7 @@ def test_statements_do_not_grow_with_machines(site, django_assert_max_num_querie
         agent_jobs.request_backups([agent_jobs.Wanted(site.policy, one) for one in machines])
         Job.objects.update(state="running", lease_owner="x", lease_until=timezone.now(), attempts=1)
     later(10)
-    with django_assert_max_num_queries(24):
+    with django_assert_max_num_queries(36):
         assert agent_jobs.sweep_agent_jobs().queued == 500
 
 

@@ -14,6 +14,7 @@ from backup_platform.fleet.models import Machine
 from backup_platform.jobs import agent_jobs, services
 from backup_platform.jobs.models import Job
 from backup_platform.policies.models import Assignment, Policy
+from backup_platform.policies.services import delete_policy
 from backup_platform.tenants.scope import tenant_scope, without_tenant_scope
 from tests.jobs.machines import Site, job, offer, start, state
 
@@ -196,3 +197,27 @@ def test_a_restore_names_a_folder_and_never_a_path(site, machine, into):
     """Law 8: only the machine's own configuration says where a restore may write."""
     with pytest.raises(agent_jobs.JobRefused, match=r"agent\.toml"):
         agent_jobs.request_restore(machine, make_snapshot(site, machine).pk, into=into, asked_by=BY)
+
+
+@pytest.mark.defence
+def test_what_waits_of_a_deleted_policy_is_cancelled_and_what_runs_goes_on(site, machine):
+    other, policy = site.machines[1], site.policy
+    running, waiting = site.ask(machine), site.ask(other)
+    offered = start(machine)
+    kept = site.ask(other, site.add_policy("Photos"))
+    delete_policy(policy, by=BY)
+    cancelled = job(waiting)
+    assert (cancelled.state, cancelled.policy_id) == ("cancelled", None)
+    assert cancelled.last_error == f"Its policy “Documents” was deleted by {BY}."
+    assert (state(running), state(kept)) == ("running", "queued")
+    assert agent_jobs.report(running, offered.lease, "done")
+    with tenant_scope(site.tenant):
+        assert Entry.objects.get(verb="policy.deleted").detail["withdrawn"] == 1
+
+
+def test_an_offer_of_a_deleted_policy_cannot_be_taken_any_more(site, machine):
+    job_id = site.ask(machine)
+    (offered,) = offer(machine)
+    delete_policy(site.policy, by=BY)
+    assert not agent_jobs.accept(job_id, offered.lease)
+    assert state(job_id) == "cancelled"

@@ -45,6 +45,14 @@ def test_a_machine_is_named_after_the_commit_and_not_after_a_rollback(ear):
     assert heard(ear, 2) == [first.hex, second.hex]
 
 
+def test_many_machines_are_woken_by_one_word_to_everybody(ear):
+    with transaction.atomic():
+        waking.wake_all([uuid4() for _ in range(waking.MOST_NAMED + 1)])
+    with transaction.atomic():
+        waking.wake(last := uuid4())
+    assert heard(ear, 2) == [waking.EVERYBODY, last.hex]
+
+
 def test_nobody_waits_for_a_valkey_that_is_away_or_deaf(ear, settings):
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))

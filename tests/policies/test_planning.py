@@ -24,7 +24,7 @@ NEXT = datetime(2026, 5, 5, 2, tzinfo=UTC)
 
 def plans(place) -> dict[str, Plan]:
     with tenant_scope(place.tenant):
-        return {plan.machine.name: plan for plan in Plan.objects.select_related("machine").order_by("pk")}
+        return {plan.machine.name: plan for plan in Plan.objects.select_related("machine", "shared").order_by("pk")}
 
 
 def only_plan(place) -> Plan:

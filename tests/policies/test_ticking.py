@@ -16,7 +16,7 @@ from backup_platform.jobs.asking import request_backup
 from backup_platform.jobs.models import Job, JobLine, JobState
 from backup_platform.policies import ticking
 from backup_platform.policies.lateness import MOST_COUNTED, decide
-from backup_platform.policies.models import Plan
+from backup_platform.policies.models import Plan, PlanSettings
 from backup_platform.policies.planned import schedule_text
 from backup_platform.policies.planning import replan
 from backup_platform.policies.ticking import Ticked, tick
@@ -50,7 +50,7 @@ def jobs() -> list[Job]:
 
 def only_plan() -> Plan:
     with without_tenant_scope("a test"):
-        return Plan.objects.get()
+        return Plan.objects.select_related("shared").get()
 
 
 def lines() -> list[str]:
@@ -107,12 +107,19 @@ def test_its_job_is_the_same_that_asking_for_one_would_make(ours):
     assert first == second
 
 
+def with_schedule(plan: Plan, **wrong) -> PlanSettings:
+    """Settings that no check would have let through."""
+    text = schedule_text({**plan.settings, **wrong})
+    with without_tenant_scope("a test"):
+        return PlanSettings.objects.create(tenant=plan.tenant, digest=str(plan.pk), values=plan.settings, schedule=text)
+
+
 def test_wrong_numbers_in_the_settings_do_not_stop_the_lot(ours):
     planned(ours, machines=3)
     with without_tenant_scope("a test"):
-        broken, odd, _ = Plan.objects.order_by("pk")
-    change(broken, schedule=schedule_text({**broken.settings, "schedule.cron": "nonsense"}))
-    change(odd, schedule=schedule_text({**odd.settings, "schedule.priority": "high", "schedule.attempts": 10**12}))
+        broken, odd, _ = Plan.objects.select_related("shared").order_by("pk")
+    change(broken, shared=with_schedule(broken, **{"schedule.cron": "nonsense"}))
+    change(odd, shared=with_schedule(odd, **{"schedule.priority": "high", "schedule.attempts": 10**12}))
     assert tick(NOON) == Ticked(due=3, made=2)
     with without_tenant_scope("a test"):
         broken.refresh_from_db()
