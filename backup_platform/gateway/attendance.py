@@ -82,7 +82,7 @@ class Attendance:
         now = self._loop.time()
         arrivals = [replace(one, age=max(0.0, now - one.age)) for one in arrived.values()]
         try:
-            await self._pools.database(partial(_write, self.gateway, arrivals, list(left), list(seen)))
+            await self._pools.control(partial(_write, self.gateway, arrivals, list(left), list(seen)))
         except Exception:
             self._arrived = {key: one for key, one in arrived.items() if key in controlling} | self._arrived
             self._left |= left.difference(controlling)

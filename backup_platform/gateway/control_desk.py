@@ -291,7 +291,7 @@ class ControlDesk:
             log.exception("a round of the control desk failed")
 
     async def _database(self, call: Callable[[], T]) -> T:
-        return await self._pools.database(call)
+        return await self._pools.control(call)
 
 
 TAKEN_OVER = Refusal(FailureCode.FENCED, "A newer control connection of this machine took over.", final=True)

@@ -82,8 +82,10 @@ class GatewayLimits:
     database_threads: int = 5
     commits: int = 3
     """Commits at the same time: each may look up millions of ids, and acknowledgements need a thread meanwhile."""
+    control_threads: int = 2
+    """Of the control desk: its statements are few and short, and what they keep alive must not wait for a commit."""
     reading_threads: int = 3
-    """Together with `database_threads` no more than the connection pool has (STRONGROOM_DATABASE_POOL)."""
+    """With `database_threads` and `control_threads` no more than the connection pool has (STRONGROOM_DATABASE_POOL)."""
     drain_seconds: float = 10
     """From SIGTERM to the end."""
 

@@ -27,12 +27,13 @@ T = TypeVar("T")
 
 
 class Pools:
-    """Disk, database and restore reads apart, so that a slow one of them does not hold up the others."""
+    """Disk, database, the control desk and restore reads apart, so that a slow one does not hold up the others."""
 
     def __init__(self, limits: GatewayLimits) -> None:
         self._connections: list[BaseDatabaseWrapper] = []
         self._disk = ThreadPoolExecutor(limits.disk_threads, "gateway-disk")
         self._database = ThreadPoolExecutor(limits.database_threads, "gateway-database", self._join)
+        self._control = ThreadPoolExecutor(limits.control_threads, "gateway-control", self._join)
         self._reading = ThreadPoolExecutor(limits.reading_threads, "gateway-reading", self._join)
 
     async def disk(self, call: Callable[[], T]) -> T:
@@ -43,13 +44,17 @@ class Pools:
         """Run a call that uses the database, in `tenant`'s scope if given; without, it opens its own scope."""
         return await asyncio.get_running_loop().run_in_executor(self._database, _with_database, call, tenant)
 
+    async def control(self, call: Callable[[], T]) -> T:
+        """Run a call of the control desk: offers and leases wait for no commit. It opens its own scope."""
+        return await asyncio.get_running_loop().run_in_executor(self._control, _with_database, call, None)
+
     async def reading(self, call: Callable[[], T], tenant: UUID) -> T:
         """Run a call that looks up and reads stored records, in `tenant`'s scope."""
         return await asyncio.get_running_loop().run_in_executor(self._reading, _with_database, call, tenant)
 
     def close(self) -> None:
         """Wait for what runs, drop what waits, give every connection back."""
-        for pool in (self._disk, self._database, self._reading):
+        for pool in (self._disk, self._database, self._control, self._reading):
             pool.shutdown(wait=True, cancel_futures=True)
         closer = threading.Thread(target=self._close_connections)  # Django refuses to on a thread with an event loop
         closer.start()

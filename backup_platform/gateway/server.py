@@ -184,6 +184,16 @@ class Gateway:
 
     # --- the house ---------------------------------------------------------------------------------------------------
 
+    @property
+    def load(self) -> int:
+        """How busy it is, in percent of what it takes: of its connections or its backups, whichever is more."""
+        context = self.context
+        shares = (
+            context.admission.connections / self.limits.connections,
+            len(context.backups) / self.limits.backups,
+        )
+        return min(100, round(100 * max(shares)))
+
     async def _watch_times(self) -> None:
         now = asyncio.get_running_loop().time()
         for peer in list(self.peers):

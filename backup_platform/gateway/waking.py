@@ -14,6 +14,8 @@ import redis.asyncio
 import structlog
 from redis.asyncio.client import PubSub
 
+from backup_platform.jobs.waking import EVERYBODY
+
 log = structlog.get_logger(__name__)
 
 ANSWER_SECONDS = 5.0
@@ -23,19 +25,19 @@ LISTEN_SECONDS = 20.0
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 
 
-async def listen(address: str, channel: str, heard: Callable[[UUID], None], subscribed: Callable[[], None]) -> None:
-    """Call `heard` for each machine that is named on `channel`, and `subscribed` after each (re)connection: words may
-    have been lost before it. Runs until cancelled."""
+async def listen(address: str, channel: str, heard: Callable[[UUID], None], everybody: Callable[[], None]) -> None:
+    """Call `heard` for each machine that is named on `channel`, and `everybody` when all are meant and after each
+    (re)connection: words may have been lost before it. Runs until cancelled."""
     pause, away = FIRST_PAUSE, False
     while True:
         try:
             async with _client(address) as client, client.pubsub() as words:
                 await words.subscribe(channel)
-                subscribed()
+                everybody()
                 if away:
                     log.info("Valkey is back; wake-ups are heard again")
                 pause, away = FIRST_PAUSE, False
-                await _hear(words, heard)
+                await _hear(words, heard, everybody)
         except Exception as fault:  # noqa: BLE001 - whatever it is, the desk looks for itself and we try again
             if not away:
                 log.warning("Valkey is away; work is found by looking for it", fault=type(fault).__name__)
@@ -50,11 +52,14 @@ def _client(address: str) -> redis.asyncio.Redis:
     return redis.asyncio.Redis.from_url(address, socket_connect_timeout=ANSWER_SECONDS, retry=None)
 
 
-async def _hear(words: PubSub, heard: Callable[[UUID], None]) -> None:
+async def _hear(words: PubSub, heard: Callable[[UUID], None], everybody: Callable[[], None]) -> None:
     while True:
         word = await words.get_message(ignore_subscribe_messages=True, timeout=LISTEN_SECONDS)
         if word is None:
             await asyncio.wait_for(words.ping(), ANSWER_SECONDS)
+            continue
+        if word.get("data") == EVERYBODY.encode():
+            everybody()
             continue
         machine = _machine_named(word.get("data"))
         if machine is not None:

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from backup_platform.catalog import commit as committing
 from backup_platform.catalog.commit import MissingIds
 from backup_platform.gateway.limits import GatewayLimits
+from backup_platform.jobs import agent_jobs
+from backup_platform.jobs.models import JobOrigin
+from backup_platform.policies.models import Policy
+from backup_platform.tenants.scope import tenant_scope
 from tests.gateway.agent_peer import AgentPeer, contents
+from tests.gateway.daemon_peer import DaemonPeer
 
 
 def test_long_commits_leave_a_thread_for_acknowledgements(gateway_factory, stage, monkeypatch):
@@ -42,3 +49,34 @@ def test_long_commits_leave_a_thread_for_acknowledgements(gateway_factory, stage
         for agent in agents:
             agent.close()
     assert busy.acquire(timeout=10)
+
+
+@pytest.mark.defence
+def test_jobs_are_offered_while_every_thread_of_the_database_is_in_a_commit(gateway_factory, stage, monkeypatch):
+    busy, go_on = threading.Semaphore(0), threading.Event()
+
+    def commit_for_ever(*arguments):
+        busy.release()
+        assert go_on.wait(60)
+        return MissingIds([bytes(32)])
+
+    monkeypatch.setattr(committing, "commit_snapshot", commit_for_ever)
+    gateway = gateway_factory(limits=GatewayLimits(database_threads=1, commits=1))
+    agent, machine = AgentPeer(gateway, stage.machine("big")), stage.machine("small")
+    with tenant_scope(stage.vault.tenant_id):
+        policy = Policy.objects.create(tenant_id=stage.vault.tenant_id, name="Documents")
+    daemon = DaemonPeer(gateway, machine)
+    agent.begin()
+    slow = threading.Thread(target=agent.commit, args=[contents(1)])
+    slow.start()
+    try:
+        assert busy.acquire(timeout=20)
+        with tenant_scope(policy.tenant_id):
+            agent_jobs.request_backup(policy, machine.row, origin=JobOrigin.PERSON, asked_by="tests", settings={})
+        job_id, _, _ = daemon.accept_offer()
+        assert job_id
+    finally:
+        go_on.set()
+        slow.join(60)
+        agent.close()
+        daemon.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from uuid import UUID, uuid4
 
 import pytest
+from django.utils import timezone
 
 from backup_platform.jobs import agent_jobs
 from backup_platform.jobs.models import Job, JobKind, JobOrigin, JobState
@@ -86,6 +87,24 @@ def test_backup_by_hand_that_resumes_after_a_broken_connection_is_one_job(runnin
         finish(agent)
     (job,) = backups()
     assert job.state == JobState.DONE
+
+
+def test_backup_by_hand_that_resumes_after_its_lease_is_still_one_job(running_gateway, machine):
+    with AgentPeer(running_gateway, machine) as agent:
+        begin(agent)
+    wait_until(lambda: not running_gateway.gateway.context.backups, WAIT)
+    with without_tenant_scope("test"):
+        Job.objects.update(lease_until=timezone.now())
+    agent_jobs.sweep_agent_jobs()
+    (job,) = backups()
+    assert (job.state, "silent" in job.last_error) == (JobState.QUEUED, True)
+    with AgentPeer(running_gateway, machine) as agent:
+        begin(agent)
+        (job,) = backups()
+        assert job.state == JobState.RUNNING
+        finish(agent)
+    (job,) = backups()
+    assert (job.state, job.last_error) == (JobState.DONE, "")
 
 
 def test_backup_of_a_job_notes_its_snapshot_and_makes_no_other_job(running_gateway, machine, policy):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import resource
 import signal
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error as DatabaseError
 
 from backup_platform.fleet.errors import AuthorityFault
+from backup_platform.gateway import announcing
+from backup_platform.gateway.announcing import Announcer
 from backup_platform.gateway.server import Gateway
+
+LOAD_SECONDS = 60.0
 
 
 class Command(BaseCommand):
@@ -31,6 +37,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run; what prevents a start is one sentence and exit code 1."""
+        if settings.STRONGROOM_ANNOUNCE not in announcing.WISHES:
+            raise CommandError(
+                f"STRONGROOM_ANNOUNCE is {settings.STRONGROOM_ANNOUNCE[:40]!r}; set it to auto, on or off."
+            )
         _allow_open_files()
         gateway = Gateway(Path(settings.STRONGROOM_HOME), options["host"], options["port"])
         try:
@@ -53,8 +63,27 @@ async def _serve(gateway: Gateway, port_file: Path | None) -> None:
     port = await gateway.start()
     if port_file is not None:
         _write_port(port_file, port)
-    await ended.wait()
+    announcer = await _announce(gateway)
+    while not ended.is_set():
+        try:
+            async with asyncio.timeout(LOAD_SECONDS):
+                await ended.wait()
+        except TimeoutError:
+            await announcer.say_load(gateway.load)
+    await announcer.stop()
     await gateway.stop()
+
+
+async def _announce(gateway: Gateway) -> Announcer:
+    """Tell the local network, if that is wanted."""
+    addresses = announcing.addresses_to_announce(gateway.host, settings.STRONGROOM_ANNOUNCE)
+    fingerprint = hashlib.sha256(gateway.tls.ca).hexdigest()
+    announcer = Announcer(
+        socket.gethostname(), gateway.port, announcing.platform_version(), fingerprint, addresses, gateway.load
+    )
+    if addresses:
+        await announcer.start()
+    return announcer
 
 
 def _write_port(path: Path, port: int) -> None:
