@@ -2,8 +2,8 @@
 
     python -m benchmarks.simulated_agents ENROLMENT_STRING DIRECTORY FIRST COUNT
 
-Driven by JSON lines on standard input, each answered by one on standard output: {"do": "enrol" | "connect" | "ping" |
-"back_up" | "drop" | "state" | "end", …}. Real TLS, the real protocol and real signatures; only the data is made up.
+Driven by JSON lines on standard input, each answered by one on standard output: {"do": …}, with the name of a method of
+`Crowd`. Real TLS, the real protocol and real signatures; only the data is made up.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ AT_ONCE = 6
 CONNECTING = 6
 MIB = 1 << 20
 RECONNECT_SECONDS = 2.0
+TRIES = 60
+JOB_MEBIBYTES = 1
+"""What a job that was offered saves."""
 
 
 @dataclass
@@ -51,7 +54,15 @@ class SimulatedAgent:
     link: SimulatedLink | None = None
     wanted: bool = False
     drops: list[str] = field(default_factory=list)
-    jobs: int = 0
+    held: dict[bytes, str] = field(default_factory=dict)
+    """Jobs in hand, with their leases."""
+    done: list[str] = field(default_factory=list)
+    """Jobs that were done and whose report was confirmed."""
+    snapshots: int = 0
+
+    def __post_init__(self) -> None:
+        self.may_work = asyncio.Event()
+        self.may_work.set()
 
     @property
     def _address(self) -> tuple[str, int]:
@@ -101,8 +112,13 @@ class SimulatedAgent:
 
     async def _open(self) -> None:
         self.link = await SimulatedLink.open(*self._address, self.context, asked=self._asked)
-        message = messages.Control(facts={"hostname": self.name}, zone="Europe/Berlin", time=time.time_ns() // 1000)
-        await self.link.ask(message)
+        running = [messages.RunningJob(job=job, lease=lease) for job, lease in self.held.items()]
+        message = messages.Control(
+            facts={"hostname": self.name}, zone="Europe/Berlin", time=time.time_ns() // 1000, running=running
+        )
+        controlled = await self.link.ask(message)
+        for start in range(0, len(controlled.stop), 16):
+            self.held.pop(controlled.stop[start : start + 16], None)
 
     async def _keep_connected(self) -> None:
         while self.wanted and self.link is not None:
@@ -120,19 +136,34 @@ class SimulatedAgent:
         assert self.link is not None
         match event.message:
             case messages.Offer(job=job, lease=lease):
+                self.held[job] = lease
                 self.link.send(messages.Accepted(accepted=True), event.request)
                 self._task = asyncio.create_task(self._do(job, lease))
-            case messages.Cancel():
+            case messages.Cancel(job=job):
+                self.held.pop(job, None)
                 self.link.send(messages.Cancelled(), event.request)
             case _:
                 self.link.send(messages.Configured(), event.request)
 
     async def _do(self, job: bytes, lease: str) -> None:
-        assert self.link is not None
-        said = await self.back_up(2, job)
-        counts = {"bytes": int(said["bytes"])}
-        await self.link.ask(messages.Report(job=job, lease=lease, outcome="done", counts=counts))
-        self.jobs += 1
+        """Back up and report, over as many connections as it takes, while the job is this agent's."""
+        counts: dict[str, int] = {}
+        for _ in range(TRIES):
+            await self.may_work.wait()
+            if self.held.get(job) != lease or not self.wanted:
+                return
+            try:
+                if not counts:
+                    counts = {"bytes": int((await self.back_up(JOB_MEBIBYTES, job))["bytes"])}
+                    self.snapshots += 1
+                assert self.link is not None
+                await self.link.ask(messages.Report(job=job, lease=lease, outcome="done", counts=counts))
+            except (OSError, LinkLost, TimeoutError):
+                await asyncio.sleep(RECONNECT_SECONDS)
+                continue
+            if self.held.pop(job, None) is not None:
+                self.done.append(job.hex())
+            return
 
     def drop(self) -> None:
         """Vanish as a machine does whose power fails."""
@@ -231,6 +262,24 @@ class Crowd:
         sizes = sum(one["bytes"] for one in done if isinstance(one, dict))
         return {"bytes": sizes, "seconds": time.perf_counter() - begun, "failed": failed}
 
+    async def hold(self) -> dict[str, Any]:
+        """From now on agents keep what they accept and do nothing with it."""
+        for one in self.agents:
+            one.may_work.clear()
+        return {"holding": len(self.agents)}
+
+    async def release(self) -> dict[str, Any]:
+        """They go on."""
+        for one in self.agents:
+            one.may_work.set()
+        return {"released": len(self.agents)}
+
+    async def forget(self, first: int, agents: int) -> dict[str, Any]:
+        """So many lose what they have in hand, as a machine does that starts anew."""
+        for one in self.agents[first : first + agents]:
+            one.held.clear()
+        return {"forgotten": agents}
+
     async def drop(self, agents: int) -> dict[str, Any]:
         """So many vanish."""
         for one in self.agents[:agents]:
@@ -241,7 +290,10 @@ class Crowd:
         """Who is connected, and what has broken since the start."""
         here = [one for one in self.agents if one.link is not None and not one.link.lost.done()]
         drops = [reason for one in self.agents for reason in one.drops]
-        return {"connected": len(here), "drops": drops, "jobs": sum(one.jobs for one in self.agents)}
+        done = [job for one in self.agents for job in one.done]
+        held = [job.hex() for one in self.agents for job in one.held]
+        snapshots = sum(one.snapshots for one in self.agents)
+        return {"connected": len(here), "drops": drops, "done": done, "held": held, "snapshots": snapshots}
 
     async def end(self) -> dict[str, Any]:
         """Everybody goes."""

@@ -95,6 +95,7 @@ class SimulatedLink(asyncio.Protocol):
 
     async def ask(self, message: messages.Message, payload: bytes = b"") -> Any:
         """A request's final answer. Raises LinkLost."""
+        self._check()
         request = self.connection.new_request()
         answer = self._waiting[request] = self.loop.create_future()
         self.send(message, request, payload)
@@ -115,6 +116,7 @@ class SimulatedLink(asyncio.Protocol):
             self._stored.clear()
             await asyncio.wait_for(self._stored.wait(), ANSWER_SECONDS)
         await self._writable.wait()
+        self._check()
         self.send(message, 0, payload)
 
     def keep_alive(self, now: float) -> None:
@@ -129,6 +131,10 @@ class SimulatedLink(asyncio.Protocol):
         if not self.lost.done():
             self.send(messages.Goodbye())
             self.transport.close()
+
+    def _check(self) -> None:
+        if self.lost.done():
+            raise LinkLost(self.lost.result())
 
     def _take(self, event: Any) -> None:
         if isinstance(event, Ended):
