@@ -86,6 +86,7 @@ class Saver:
         self._bundles: list[Slot] = []
         self._reader = LargeFileReader(parts.pipeline, parts.chunker, parts.cancel)
         self._half_read: set[bytes] = set()
+        self._last_way = _parent_of(parts.first_source)
         self._links: dict[tuple[int, int], tuple[Key, list[Reference], int, bytes]] = {}
 
     # --- the walk --------------------------------------------------------------------------------
@@ -119,13 +120,20 @@ class Saver:
             if info.st_mode & _TYPE == _FILE:
                 tally.scanned(1, info.st_size)
             self._walk(path, key, name, info, directory)
-            if self._previous is not None and self._writer.is_at_boundary:
+            if self._previous is not None and self._is_at_boundary(path):
                 keys, position = self._mount(path), 0
             if cancelled():
                 raise Cancelled
         if keys is not None:
             self._dismount(keys[position])
         return self._finish()
+
+    def _is_at_boundary(self, path: bytes) -> bool:
+        """Whether the entry after `path` begins a segment. The last one on the way to the sources ends the way's:
+        what changed there, as /tmp does all the time, must not have the sources' first segment written again."""
+        if path == self._last_way:
+            self._writer.end()
+        return self._writer.is_at_boundary
 
     def _mount(self, done: bytes | None) -> list[Key] | None:
         if self._previous is None or self._segments.is_crowded:
@@ -347,6 +355,12 @@ class Saver:
             counts.add(segment.counts)
         bundles = {slot.id: slot.length for slot in self._bundles}
         return Outcome(segments, bundles, counts, frozenset(self._half_read))
+
+
+def _parent_of(path: bytes) -> bytes:
+    """The directory that holds it; empty for the root, which has none."""
+    parent = os.path.dirname(path)
+    return b"" if parent == path else parent
 
 
 def _state(entry: Entry, known: Known | None) -> FileState:

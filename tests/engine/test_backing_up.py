@@ -457,6 +457,18 @@ def test_changed_generation_makes_every_id_asked_and_the_lost_ones_sent(tmp_path
     assert machine.link.commits == 1
 
 
+def test_what_changes_on_the_way_to_the_sources_has_only_the_way_written_again(tmp_path, vault, machine):
+    """/tmp changes all the time; the segments of the sources are used as they are."""
+    tree = make_tree(tmp_path / "tree", files=300)
+    settle()
+    machine.back_up(tree)
+    (tmp_path / "somebody else's").write_bytes(b"")
+    result = machine.back_up(tree)
+    assert machine.link.asked_ids <= 2
+    assert result.bytes_read == 0
+    machine.opened().assert_equals(tree)
+
+
 def test_generation_that_changes_during_a_run_is_noticed_before_the_commit(tmp_path, vault, machine):
     tree = make_tree(tmp_path / "tree", files=300)
     settle()
