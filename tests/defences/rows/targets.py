@@ -19,7 +19,7 @@ ROWS = (
         "A bucket that is gone is an error, and no store without objects.",
         Swap(f"{STORAGE}.s3_faults:ABSENT", {"NoSuchKey", "NoSuchBucket"}),
         f"{S3}::test_a_bucket_that_is_gone_is_an_error_and_not_an_empty_store",
-        fails_as="NotFound",
+        fails_as="base.NotFound",
     ),
     defence(
         "bucket-listing-complete",
@@ -62,7 +62,7 @@ ROWS = (
         Edit(f"{STORAGE}.s3_writing:Writer._examine", "if not is_outcome_unknown(fault):", "if True:"),
         f"{S3}::test_an_answer_that_was_lost_after_the_deed_is_success[1000-known]",
         f"{S3}::test_every_attempt_unanswered_is_examined_and_found_done[1000]",
-        fails_as="AlreadyThere StoreUnavailable",
+        fails_as="base.AlreadyThere base.StoreUnavailable",
     ),
     defence(
         "bucket-unknown-compared",
