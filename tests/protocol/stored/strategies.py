@@ -11,6 +11,7 @@ from protocol.stored.machine_records import MachineRecord
 from protocol.stored.manifests import ChunkRef, Entry, Extent, Segment
 from protocol.stored.packs import IndexEntry
 from protocol.stored.recipients import RecipientKind, RecipientRecord
+from protocol.stored.references import ReferenceList
 from protocol.stored.roots import RootBody, RootHeader, SegmentRef
 from protocol.stored.statements import Statement
 from protocol.stored.vault_records import Recipient, VaultRecordBody
@@ -56,6 +57,12 @@ lifecycle_records = st.builds(
     u63,
     digest,
     st.dictionaries(st.text(max_size=10), st.text(max_size=20), max_size=3),
+)
+reference_lists = st.builds(
+    ReferenceList,
+    id16,
+    st.lists(digest, max_size=5).map(b"".join),
+    st.dictionaries(st.text(max_size=10), st.integers(0, 2**63 - 1), max_size=3),
 )
 vault_bodies = st.builds(
     VaultRecordBody,

@@ -109,3 +109,27 @@ def test_a_trailer_cannot_ask_for_an_endless_index():
     trailer = packs.TRAILER.pack(40, packs.MAX_PACK_RECORDS + 1, 0, bytes(32), packs.TRAILER_MAGIC)
     with pytest.raises(FormatError, match="limit"):
         packs.decode_trailer(trailer)
+
+
+def test_salvage_passes_over_a_rotten_record_and_finds_those_behind_it():
+    from protocol.stored.salvage import salvage_records
+
+    bodies = [b"first", b"second", b"third"]
+    data = packs.encode_pack_header(bytes(16), bytes(16))
+    for number, body in enumerate(bodies):
+        head = packs.encode_record_header(1, bytes([number]) * 32, len(body), blake3(body).digest())
+        data += head + (b"rotten" if body == b"second" else body)
+    found = list(salvage_records(lambda offset, length: data[offset : offset + length], len(data)))
+    assert [entry.id[0] for entry in found] == [0, 2]
+    assert [data[entry.offset : entry.offset + entry.length] for entry in found] == [b"first", b"third"]
+
+
+def test_salvage_ends_where_no_record_can_be_told():
+    from protocol.stored.salvage import salvage_records
+
+    whole = packs.encode_pack_header(bytes(16), bytes(16))
+    whole += packs.encode_record_header(1, bytes(32), 4, blake3(b"good").digest()) + b"good"
+    for tail in (b"", b"\xff" * 200, packs.encode_record_header(1, bytes(32), 500, bytes(32)) + b"torn"):
+        data = whole + tail
+        found = list(salvage_records(lambda offset, length, data=data: data[offset : offset + length], len(data)))
+        assert len(found) == 1

@@ -15,6 +15,7 @@ from protocol.stored.errors import FormatError
 from protocol.stored.lifecycle import decode_lifecycle
 from protocol.stored.packs import decode_pack_header, decode_record_header, decode_trailer
 from protocol.stored.prefix import ObjectType, check_prefix, pack_prefix
+from protocol.stored.references import decode_references
 from protocol.stored.vault_records import SignedVaultRecord, decode_vault_record, encode_vault_body
 from protocol.stored.wrapped_secrets import decode_wrapped_secret
 from tests.protocol.stored import strategies as made
@@ -28,6 +29,7 @@ DECODERS = {
     ),
     "machine record": (machine_records.decode_machine_record, made.machine_records.map(lambda o: o.encode())),
     "wrapped secret": (decode_wrapped_secret, made.wrapped_secrets.map(lambda o: o.encode())),
+    "reference list": (decode_references, made.reference_lists.map(lambda o: o.encode())),
     "lifecycle": (decode_lifecycle, made.lifecycle_records.map(lambda o: o.encode())),
     "vault record": (
         decode_vault_record,

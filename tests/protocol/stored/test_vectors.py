@@ -21,6 +21,7 @@ from protocol.stored import (
     manifests,
     packs,
     recipients,
+    references,
     roots,
     statements,
     vault_records,
@@ -40,6 +41,7 @@ WRAPPED = wrapped_secrets.WrappedSecret(VAULT, 1, ONE, b"wrapped")
 LIFECYCLE = lifecycle.LifecycleRecord(
     SNAPSHOT, lifecycle.LifecycleEvent.RECEIVED, 1_700_000_000_000_001, bytes(32), {"by": "gateway"}
 )
+REFERENCES = references.ReferenceList(SNAPSHOT, TWO + ONE + TWO, {"files": 3, "duration_s": 1.5})
 VAULT_BODY = vault_records.VaultRecordBody(
     number=3,
     vault_id=VAULT,
@@ -97,6 +99,7 @@ WRITERS: dict[str, Callable[[], bytes]] = {
     "machine-record": MACHINE_RECORD.encode,
     "wrapped-secret": WRAPPED.encode,
     "lifecycle-record": LIFECYCLE.encode,
+    "reference-list": REFERENCES.encode,
     "vault-record": VAULT_RECORD.encode,
     "vault-record-signed-bytes": VAULT_RECORD.signed_bytes,
     "root-header": lambda: roots.encode_root_header(ROOT_HEADER),
@@ -115,6 +118,7 @@ READERS: dict[str, tuple[Callable[[bytes], Any], Any]] = {
     "machine-record": (machine_records.decode_machine_record, MACHINE_RECORD),
     "wrapped-secret": (wrapped_secrets.decode_wrapped_secret, WRAPPED),
     "lifecycle-record": (lifecycle.decode_lifecycle, LIFECYCLE),
+    "reference-list": (references.decode_references, REFERENCES),
     "vault-record": (vault_records.decode_vault_record, VAULT_RECORD),
     "root-body": (roots.decode_root_body, ROOT_BODY),
     "manifest-segment": (manifests.decode_segment, SEGMENT),
