@@ -80,7 +80,17 @@ def ask_due() -> int:
         vaults = [vault for vault in Vault.objects.order_by("number").iterator(chunk_size=500) if _has_work(vault)]
         for vault in vaults:
             enqueue(JobKind.RECLAIM, subject=f"vault:{vault.pk}", tenant_id=vault.tenant_id)
+        for vault in Vault.objects.filter(next_number__gt=0).order_by("number").iterator(chunk_size=500):
+            _ask_for_compaction(vault)
     return len(vaults)
+
+
+def _ask_for_compaction(vault: Vault) -> None:
+    """Once a day too, for a round may wait for weeks; small packs should be joined before they are copied away."""
+    subject = f"vault:{vault.pk}"
+    lately = Job.objects.filter(kind=JobKind.COMPACT, subject=subject, created_at__gt=timezone.now() - EVERY)
+    if not lately.exists():
+        enqueue(JobKind.COMPACT, subject=subject, tenant_id=vault.tenant_id)
 
 
 def _has_work(vault: Vault) -> bool:
