@@ -194,3 +194,40 @@ def test_objects_that_stand_in_for_damaged_ones_are_read(ruins: Ruins, tmp_path:
     said = ruins.with_kit("restore", "latest", "--target", tmp_path / "out")
     assert said.code == 0, said
     assert ruins.restored(tmp_path / "out", "alpha") == ruins.was["alpha", 2]
+
+
+@pytest.fixture
+def bucket(ruins: Ruins, s3_server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The store's files in a bucket, and its credentials in the environment."""
+    name = s3_server.make_bucket()
+    client = s3_server.client()
+    for path in ruins.store.rglob("*"):
+        if path.is_file():
+            key = f"far/away/{path.relative_to(ruins.store)}"
+            client.put_object(Bucket=name, Key=key, Body=path.read_bytes())
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.url)
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
+    return f"s3://{name}/far/away"
+
+
+def test_bucket_restores_equal_too(ruins: Ruins, bucket: str, tmp_path: Path):
+    kit = ("--from-target", bucket, "--kit", ruins.kit)
+    listed = ruins.agent("nobody").json("snapshots", *kit)
+    assert listed.code == 0, listed
+    assert {record["id"] for record in listed.records[:-1]} == set(ruins.ids.values())
+    said = ruins.agent("nobody").json("restore", "latest", *kit, "--machine", "alpha", "--target", tmp_path / "out")
+    assert said.code == 0, said
+    assert ruins.restored(tmp_path / "out", "alpha") == ruins.was["alpha", 2]
+
+
+@pytest.mark.defence
+def test_bucket_that_refuses_or_is_gone_is_not_empty(ruins: Ruins, bucket: str, monkeypatch: pytest.MonkeyPatch):
+    kit = ("--kit", ruins.kit)
+    gone = ruins.agent("nobody").run("snapshots", "--from-target", "s3://there-is-no-such-bucket", *kit)
+    assert gone.code == 5, gone
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    refused = ruins.agent("nobody").run("snapshots", "--from-target", bucket, *kit)
+    assert refused.code == 5, refused
+    assert "AWS_SECRET_ACCESS_KEY" in refused.err
