@@ -76,4 +76,4 @@ defences: setup ## Each law's test with its defence taken away: fails unless tha
 soak: setup ## Backups under hundreds of kills, every acknowledgement checked (SOAK_MINUTES=20, SOAK_SEED); lives of a vault under reclaim
 	$(call run_if_built,tests.soak)
 	@exec $(BIN)/python -m tests.soak.reclaim $(RECLAIM_ARGS)
-	@FLIPS=$${FLIPS:-1000} exec $(BIN)/python -m pytest -q -s tests/upkeep/test_scrub_flips.py
+	@FLIPS=$${FLIPS:-1000} exec $(BIN)/python -m pytest -q -s -o faulthandler_timeout=0 tests/upkeep/test_scrub_flips.py

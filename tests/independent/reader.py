@@ -74,7 +74,7 @@ def index_of(pack: Path, vault: bytes) -> Iterator[tuple]:
         _, of, name = PACK_HEAD.unpack(checked(data[: PACK_HEAD.size], PACK, pack))
         start, count, zero, digest, magic = TRAILER.unpack(data[-TRAILER.size :])
         index = data[start : -TRAILER.size]
-    fits = (name.hex(), magic, zero, len(index)) == (pack.stem, b"STRMPACK", 0, count * INDEX.size)
+    fits = (name.hex(), magic, zero, len(index)) == (pack.stem.split(".healed-")[0], b"STRMPACK", 0, count * INDEX.size)
     check(fits, pack, "header or trailer is damaged")
     check(blake3(index).digest() == digest, pack, "index does not have the trailer's digest")
     yield from INDEX.iter_unpack(index if of == vault else b"")

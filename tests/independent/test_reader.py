@@ -32,6 +32,12 @@ def test_received_snapshots_are_restored_from_the_spool(stored: Stored, tmp_path
         assert stored.restore(tmp_path / f"out-{number}", number) == stored.was[number]
 
 
+def test_a_healed_pack_is_read_under_its_further_name(stored: Stored, tmp_path: Path):
+    for pack in list((stored.home / "spool").rglob("*.pack")):
+        pack.rename(pack.with_name(f"{pack.stem}.healed-1.pack"))
+    assert stored.restore(tmp_path / "out", 2) == stored.was[2]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_verified_snapshot_is_restored_from_the_target_alone(
     world: World, worker: subprocess.Popen[bytes], tmp_path: Path

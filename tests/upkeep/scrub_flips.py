@@ -103,7 +103,7 @@ class Flips:
             make_parity(Place(copy.pack, copy))
 
 
-AT_ONCE = 8
+AT_ONCE = 14
 
 
 def run_flips(vault: object, count: int, seed: int | None = None) -> Flips:
@@ -113,6 +113,7 @@ def run_flips(vault: object, count: int, seed: int | None = None) -> Flips:
     stage = Flips(vault, random.Random(seed))
     while stage.done < count:
         stage.flip_some(min(AT_ONCE, count - stage.done))
+        print(f"flips: {stage.done} bits so far", flush=True)
     assert not scrub_everything().damaged, "not clean in the end"
     print(f"flips: {stage.done} bits turned, all found and healed: {stage.by_kind}", flush=True)
     return stage

@@ -19,6 +19,7 @@ from backup_platform.storage.base import StoreUnavailable
 from backup_platform.storage.local import LocalStore
 from backup_platform.upkeep import heal_packs, heal_standing, parity_making, scrub_packs
 from backup_platform.upkeep.heal_places import Place, parity_key
+from backup_platform.upkeep.heal_sources import find_bytes, scratch
 from backup_platform.upkeep.models import FindingState, ScrubFinding
 from tests.catalog.stage import digest, run_jobs
 from tests.upkeep.scrub_fixtures import Stored
@@ -160,6 +161,9 @@ def test_what_parity_gives_counts_only_with_the_packs_own_digest(stored, monkeyp
     path.write_bytes(forged)
     spoil(stored, 2, cloud)
     before = file_at(stored.pack, cloud).read_bytes()
+    place = Place(stored.pack, Copy.objects.select_related("target").get(pk=copy.pk))
+    with scratch() as out:
+        assert not find_bytes(stored.pack, [place], place, out).how
     assert not scrub_packs.scrub_copy(copy.pk).healed
     assert file_at(stored.pack, cloud).read_bytes() == before
     assert stored.states()[0] == "damaged"
