@@ -197,7 +197,7 @@ ROWS = (
             more=(("if not published:", "if False:"),),
         ),
         f"{COMPACT}::test_who_was_too_slow_cannot_publish_a_pack_that_was_tidied_away",
-        fails_as="DoesNotExist",
+        fails_as="models.DoesNotExist",
     ),
     defence(
         "compact-keeps-copies",
