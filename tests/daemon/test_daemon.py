@@ -11,6 +11,7 @@ from uuid import UUID
 
 import pytest
 
+from agents.daemon.job_records import JobRecords
 from backup_platform.catalog.models import Snapshot
 from backup_platform.jobs import agent_jobs
 from backup_platform.tenants.scope import tenant_scope, without_tenant_scope
@@ -242,15 +243,16 @@ def file_told(job_id: UUID) -> str:
     return str((job_of(job_id).progress or {}).get("file", ""))
 
 
-def slow_backup(world: World, source: Path, **more: Any) -> UUID:
-    settings: dict[str, Any] = {"selection_sources": [str(large(source))], "limits_bandwidth": SLOW, **more}
-    return ask_for_backup(world, machine_of(world), **settings)
+def slow_reading(world: World, source: Path) -> UUID:
+    """A backup that stands at one file: what it has read and not sent fills the window."""
+    settings: dict[str, Any] = {"selection_sources": [str(large(source, 90 << 20))], "limits_bandwidth": SLOW}
+    return ask_for_backup(world, machine_of(world), **settings, privacy_file_names_in_progress=True)
 
 
 def test_file_in_progress_is_named_where_the_tenant_asks_for_it(world: World, source: Path):
     with daemon_of(world.agent()) as daemon:
-        job_id = slow_backup(world, source, privacy_file_names_in_progress=True)
-        assert until(lambda: file_told(job_id), daemon.said).startswith(str(source))
+        job_id = slow_reading(world, source)
+        until(lambda: file_told(job_id) == str(source / "large"), daemon.said)
 
 
 def test_machine_may_refuse_to_name_files_whatever_a_policy_says(world: World, source: Path):
@@ -258,6 +260,11 @@ def test_machine_may_refuse_to_name_files_whatever_a_policy_says(world: World, s
     (agent.home / "agent.toml").write_text("[privacy]\nfile_names = false\n")
     (agent.home / "agent.toml").chmod(0o600)
     with daemon_of(agent) as daemon:
-        job_id = slow_backup(world, source, privacy_file_names_in_progress=True)
-        until(lambda: (job_of(job_id).progress or {}).get("bytes_done"), daemon.said)
+        job_id = slow_reading(world, source)
+        (record,) = until(lambda: [one for one in JobRecords(agent.home).all() if one.progress().get("file")])
+        assert record.job == job_id.bytes
+        for _ in range(2):  # two words of the daemon later the platform would know
+            before = job_of(job_id).lease_until
+            until(lambda before=before: job_of(job_id).lease_until != before, daemon.said)
+        assert job_of(job_id).progress
         assert file_told(job_id) == ""
