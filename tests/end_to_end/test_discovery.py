@@ -47,7 +47,7 @@ def discovered(tmp_path: Path) -> list[dict]:
 
 
 @pytest.mark.slow
-def test_gateway_that_announces_itself_is_found_by_the_agents_command(platform_environment, tmp_path):
+def test_gateway_that_announces_itself_is_found_by_the_agents_command(transactional_db, platform_environment, tmp_path):
     if not loopback_has_multicast():
         pytest.skip("multicast does not come back on this machine's loopback")
     port_file = tmp_path / "port"
@@ -87,7 +87,7 @@ def loopback_has_multicast() -> bool:
             return False
 
 
-def test_word_that_is_no_wish_is_refused_in_a_sentence(platform_environment, tmp_path):
+def test_word_that_is_no_wish_is_refused_in_a_sentence(transactional_db, platform_environment, tmp_path):
     process = run_gateway(platform_environment | {"STRONGROOM_ANNOUNCE": "yes"}, tmp_path / "port")
     _, said = process.communicate(timeout=60)
     assert process.returncode == 1
