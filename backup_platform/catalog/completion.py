@@ -27,6 +27,8 @@ from backup_platform.catalog.needs import block_ids, read_blocks, revive_numbers
 from backup_platform.catalog.present import MAX_QUESTION, missing_ids
 from backup_platform.storage.base import NotFound
 from backup_platform.vaults.models import Vault
+from protocol.stored.errors import FormatError
+from protocol.stored.statements import decode_statement
 
 LOOK_SQL = "SELECT id, number, length, state FROM catalog_chunk WHERE vault = %s AND id = ANY(%b::bytea[])"
 
@@ -99,6 +101,10 @@ def check_snapshot_objects(snapshot: Snapshot) -> str:
 
 def _look_up(snapshot: Snapshot, heartbeat: Callable[[], object]) -> _Needs:
     needs = _Needs()
+    if not _lists_what_was_signed(snapshot):
+        needs.unknown = True
+        needs.fault = "Its list of reference blocks is not the one that the machine signed for."
+        return needs
     vault_number = snapshot.vault.number
     blocks = list(dict.fromkeys(block_ids(snapshot)))
     _add(needs, vault_number, blocks)
@@ -116,6 +122,15 @@ def _look_up(snapshot: Snapshot, heartbeat: Callable[[], object]) -> _Needs:
         needs.unknown = True
         needs.fault = str(fault)
     return needs
+
+
+def _lists_what_was_signed(snapshot: Snapshot) -> bool:
+    """A rebuilt catalogue may lack the list: nothing needed would then be nothing missing."""
+    try:
+        signed = decode_statement(bytes(snapshot.statement)).blocks_hash
+    except FormatError:
+        return False
+    return blake3(bytes(snapshot.blocks)).digest() == signed
 
 
 def _add(needs: _Needs, vault_number: int, ids: Sequence[bytes]) -> None:

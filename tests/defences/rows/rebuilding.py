@@ -59,7 +59,17 @@ ROWS = (
                 "elif blake3(listed.blocks).digest() != found.statement.blocks_hash:",
                 "elif False:",
             ),
+            Edit(
+                "backup_platform.catalog.completion:_look_up", "if not _lists_what_was_signed(snapshot):", "if False:"
+            ),
         ),
+        f"{REBUILD}::test_snapshot_whose_reference_list_is_lost_or_another_is_never_called_good",
+    ),
+    defence(
+        "completion-needs-the-signed-list",
+        "law 2",
+        "A snapshot whose list of blocks is not the signed one is never called good, however little it needs.",
+        Edit("backup_platform.catalog.completion:_look_up", "if not _lists_what_was_signed(snapshot):", "if False:"),
         f"{REBUILD}::test_snapshot_whose_reference_list_is_lost_or_another_is_never_called_good",
     ),
     defence(
