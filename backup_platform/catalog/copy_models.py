@@ -54,7 +54,7 @@ class Copy(models.Model):
         indexes: ClassVar = [models.Index(fields=["target", "state"], name="copy_target_state")]
 
     def __str__(self) -> str:
-        return f"{self.pack} at {self.target}"
+        return f"pack {self.pack_id} at {self.target_id}"  # ids: a shared target is out of a tenant's sight
 
 
 class SnapshotCopy(models.Model):
@@ -79,4 +79,4 @@ class SnapshotCopy(models.Model):
         constraints: ClassVar = [models.UniqueConstraint(fields=["snapshot", "target"], name="one_snapshot_per_target")]
 
     def __str__(self) -> str:
-        return f"{self.snapshot} at {self.target}"
+        return f"snapshot {self.snapshot_id} at {self.target_id}"

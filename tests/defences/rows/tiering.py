@@ -51,7 +51,10 @@ ROWS = (
         "evict-good-only",
         "law 1",
         "Only copies that are *good* count.",
-        Edit("backup_platform.catalog.pack_files:good_copies", ", state=CopyState.GOOD", ""),
+        (
+            Edit("backup_platform.catalog.pack_files:good_copies", ", state=CopyState.GOOD", ""),
+            Edit(f"{EVICTING}:_switch", ", state=CopyState.GOOD", ""),
+        ),
         f"{EVICT}::test_a_copy_that_is_not_good_does_not_count[damaged]",
     ),
     defence(
@@ -107,6 +110,7 @@ ROWS = (
         Edit("backup_platform.catalog.remote_files:RemoteFile._ask", "if away:", "if False:"),
         f"{READ}::test_targets_that_are_away_say_nothing_about_the_pack",
         f"{READ}::test_one_target_that_is_away_and_one_that_lost_it_say_nothing_either",
+        fails_as="errors.RecordLost",
     ),
     defence(
         "remote-any-copy",
