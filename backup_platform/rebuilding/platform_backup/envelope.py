@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from io import BufferedReader
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from blake3 import blake3
 from Crypto.Cipher import AES, PKCS1_OAEP
@@ -87,7 +87,7 @@ def read_head(file: BinaryIO) -> tuple[bytes, bytes, bytes]:
     return start[PREFIX_SIZE:-2], wrapped, blake3(start + wrapped).digest()
 
 
-def opened_pieces(file: BufferedReader, secret: bytes, aad: bytes) -> Iterator[bytes]:
+def opened_pieces(file: BufferedReader[Any], secret: bytes, aad: bytes) -> Iterator[bytes]:
     """The plaintext, piece by piece. FormatError when a piece was changed, is missing, or the end was cut off."""
     number, last = 0, False
     while not last:

@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from io import BufferedReader
 from pathlib import Path
-from typing import IO, BinaryIO, Protocol, cast
+from typing import IO, Any, BinaryIO, Protocol, cast
 
 import zstandard
 from django.core.management import call_command
@@ -35,7 +35,7 @@ class OpeningKey(Protocol):
     def unwrap(self, wrapped: bytes, label: bytes) -> bytes: ...
 
 
-def unpack(file: BufferedReader, key: OpeningKey, key_hash: bytes, out: Path) -> list[str]:
+def unpack(file: BufferedReader[Any], key: OpeningKey, key_hash: bytes, out: Path) -> list[str]:
     """Open a backup into the fresh directory `out` (0700); which files came. RebuildRefused when it does not open.
 
     Nothing but the names that we know is written, whatever the file holds.
