@@ -6,9 +6,11 @@ from decimal import Decimal
 from uuid import uuid4
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 
 from backup_platform.audit.models import Entry
 from backup_platform.notifications.models import Alert
+from backup_platform.settings.environment import read_key
 from backup_platform.storage.base import StoreUnavailable
 from backup_platform.storage.local import MARK
 from backup_platform.targets import services
@@ -149,6 +151,16 @@ def test_a_key_of_its_own_seals_and_a_former_one_still_opens(tenant, settings):
         opened(kept(new))
     settings.STRONGROOM_FORMER_SECRETS_KEYS = ["first-key-0123456789-0123456789-0123"]
     assert opened(kept(new)).secret_key == SECRET_KEY
+
+
+def test_a_key_that_could_be_guessed_is_refused(monkeypatch, tmp_path):
+    assert read_key("STRONGROOM_SECRETS_KEY") == ""
+    monkeypatch.setenv("STRONGROOM_SECRETS_KEY", "short")
+    with pytest.raises(ImproperlyConfigured, match="32 characters"):
+        read_key("STRONGROOM_SECRETS_KEY")
+    (tmp_path / "key").write_text("0123456789-0123456789-0123456789\n")
+    monkeypatch.setenv("STRONGROOM_SECRETS_KEY_FILE", str(tmp_path / "key"))
+    assert read_key("STRONGROOM_SECRETS_KEY") == "0123456789-0123456789-0123456789"
 
 
 @pytest.mark.defence

@@ -50,7 +50,10 @@ class TargetForm(forms.ModelForm):
 
     def __init__(self, *arguments, **named):
         super().__init__(*arguments, **named)
-        if not self.instance._state.adding:  # noqa: SLF001 - Django's own way to tell
+        if self.instance._state.adding:  # noqa: SLF001 - Django's own way to tell
+            if "kind" in self.fields:
+                self.fields["kind"].initial = TargetKind.S3
+        else:
             for name in ("access_key", "secret_key"):
                 if name in self.fields:
                     self.fields[name].help_text = FOR_OLD
