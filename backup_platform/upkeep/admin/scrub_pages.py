@@ -5,7 +5,8 @@ from __future__ import annotations
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.shortcuts import redirect
-from django.urls import reverse
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
 from django.utils.html import format_html
 from unfold.decorators import display
 
@@ -26,7 +27,7 @@ class ScrubFindingAdmin(TenantModelAdmin):
     list_display = ["found_shown", "kind", "place_shown", "fault", "state_shown", "how_shown", "tenant"]
     list_filter = ["state", "kind", TENANT_FILTER]
     list_select_related = ["tenant", "target", "pack"]
-    list_before_template = "upkeep/scrub_state.html"
+    list_before_template = "upkeep/scrub_list.html"
     fields = ["kind", "state_shown", "place_shown", "pack", "key_shown", "fault", "records", "how_shown", "found_shown",
               "seen_shown", "count", "healed_shown", "tenant"]  # fmt: skip
 
@@ -34,21 +35,25 @@ class ScrubFindingAdmin(TenantModelAdmin):
         """With what every line names."""
         return super().get_queryset(request).select_related("tenant", "target", "pack")
 
-    def changelist_view(self, request, extra_context=None):
-        """The list of findings, with the state above it."""
+    def get_urls(self):
+        """The state is asked for by the page itself: it counts whole tables, and a list must not wait for that."""
+        state = self.admin_site.admin_view(self.state_view)
+        return [path("state/", state, name="upkeep_scrubfinding_state"), *super().get_urls()]
+
+    def state_view(self, request):
+        """The part of the page that says how much was read lately, and where."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         state = scrub_state()
         actor = actor_of(request)
         staff = actor is not None and actor.is_platform_staff
         context = {
-            "title": "Scrub",
             "scrub": state,
             "verdict": judge(state),
             "places": [_shown(place) for place in [*state.places, state.snapshots]],
             "settings_link": reverse("admin:upkeep_scrubsettings_changelist") if staff else "",
         }
-        return super().changelist_view(request, {**context, **(extra_context or {})})
+        return TemplateResponse(request, "upkeep/scrub_state.html", context)
 
     @display(description="Found", ordering="found_at")
     def found_shown(self, finding):
