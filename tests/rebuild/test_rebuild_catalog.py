@@ -9,16 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from backup_platform.catalog.models import Pack, PackPlace, Snapshot
+from backup_platform.catalog.models import Copy, Pack, PackPlace, Snapshot
 from backup_platform.catalog.work import ask_to_complete
 from backup_platform.fleet.models import Machine, MachineState
 from backup_platform.rebuilding.errors import RebuildRefused
 from backup_platform.rebuilding.names import Names
 from backup_platform.rebuilding.rebuild import rebuild
 from backup_platform.rebuilding.report import Report
-from backup_platform.rebuilding.source import Source, source_at
+from backup_platform.rebuilding.source import Source, source_at, source_of_target
 from backup_platform.storage.base import Store, StoreUnavailable
 from backup_platform.storage.local import LocalStore
+from backup_platform.targets.models import Target
 from backup_platform.tenants.models import Tenant
 from backup_platform.tenants.scope import without_tenant_scope
 from backup_platform.vaults.models import Vault, WrappedSecret
@@ -265,6 +266,16 @@ def test_command_tells_what_it_made_and_what_is_damaged(ruins: Ruins, capsys: py
     assert summary["made"]["snapshots received"] == 3
     with pytest.raises(Exception, match="not empty"):
         call_command("rebuild_catalog", "--directory", str(ruins.store))
+
+
+def test_target_that_is_set_up_already_is_rebuilt_from_by_its_name(ruins: Ruins, everywhere):
+    with pytest.raises(RebuildRefused, match="no target of the platform named 'far'"):
+        source_of_target("far")
+    Target.objects.create(name="far", kind="local", path=str(ruins.store))
+    report = rebuild(source_of_target("far"), Names(), actor="tests")
+    assert report.damage == []
+    assert Target.objects.filter(home=False).count() == 1
+    assert set(Copy.objects.values_list("target__name", "state")) == {("far", "good")}
 
 
 def append(ruins: Ruins, snapshot: str, event: int, detail: dict[str, str]) -> None:
