@@ -10,10 +10,11 @@ import errno
 import io
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from backup_platform.catalog.block_cache import BlockCache
 from backup_platform.secret_box import SecretUnreadable
-from backup_platform.storage.base import NotFound, Store, StoreError
+from backup_platform.storage.base import NotFound, NotThawed, Store, StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +103,10 @@ class RemoteFile(io.RawIOBase):
             except NotFound:
                 logger.warning("A copy that should be there is not.", extra={"key": key})
                 continue
+            except NotThawed:
+                _thaw(opener, key)
+                away += 1
+                continue
             except (StoreError, SecretUnreadable) as fault:
                 logger.info("A target could not be read.", extra={"key": key, "fault": str(fault)})
                 away += 1
@@ -114,3 +119,11 @@ class RemoteFile(io.RawIOBase):
         if not best:
             raise OSError(errno.ENODATA, "no target has these bytes")
         return best
+
+
+def _thaw(opener: Opener, key: str) -> None:
+    """Ask a cold class for a pack that somebody wants to read: it is there for a later attempt. Twice does no harm."""
+    thaw = getattr(opener(), "thaw", None)
+    if thaw is not None:
+        with suppress(StoreError):
+            thaw(key)

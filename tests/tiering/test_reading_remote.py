@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from typing import ClassVar
 
 import pytest
 
@@ -14,7 +15,7 @@ from backup_platform.catalog.models import Copy, Pack
 from backup_platform.catalog.pack_files import PackGone, open_copy, open_pack_file, read_cache
 from backup_platform.catalog.reading import PackReader, _rows
 from backup_platform.catalog.remote_files import RemoteFile
-from backup_platform.storage.base import StoreUnavailable
+from backup_platform.storage.base import NotThawed, StoreUnavailable
 from backup_platform.storage.faulty import Failure, Fault, FaultyStore
 from backup_platform.storage.memory import MemoryStore
 from tests.catalog.stage import digest
@@ -155,6 +156,25 @@ def test_a_local_record_that_rotted_is_read_from_a_target(pack, vault, data, mak
     path.chmod(0o600)
     path.write_bytes(bytes(path.stat().st_size))
     assert comes_back(vault, data)
+
+
+def test_a_pack_in_a_cold_class_is_asked_for_and_not_called_lost(remote_pack, vault, data, stores_of):
+    class Cold(MemoryStore):
+        thawed: ClassVar[list[str]] = []
+
+        def get(self, key, offset=0, length=None):
+            raise NotThawed("It is in a cold class.")
+
+        def thaw(self, key, days=7):
+            self.thawed.append(key)
+
+    forget_cache()
+    for target_id in stores_of:
+        stores_of[target_id] = Cold()
+    _rows.clear()
+    with pytest.raises(RecordUnavailable):
+        PackReader(vault.number).read_one(digest(data[0]))
+    assert set(Cold.thawed) == {remote_pack.path}
 
 
 def test_one_copy_is_read_from_its_own_target_only(remote_pack, one, two):
