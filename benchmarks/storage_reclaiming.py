@@ -105,7 +105,6 @@ def reclaim(kept: int) -> dict[str, Any]:
         wall = time.perf_counter() - began
     found = {"wall": wall, "expired": count, "waits_for": outcome.waits_for, "state": "not begun", "retired": 0}
     if outcome.round is not None:
-        outcome.round.refresh_from_db()
         found.update(state=outcome.round.state, retired=outcome.round.retired)
     return found
 
