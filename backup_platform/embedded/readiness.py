@@ -9,7 +9,6 @@ import urllib.request
 from collections.abc import Awaitable, Callable
 
 import psycopg
-import redis
 from celery import Celery
 from django.conf import settings
 
@@ -20,7 +19,6 @@ from backup_platform.embedded.valkey import Valkey
 
 POLL_SECONDS = 0.05
 ATTEMPT_SECONDS = 5
-NOT_YET = (OSError, psycopg.OperationalError, redis.RedisError, urllib.error.URLError, TimeoutError)
 
 
 async def wait_until_ready(child: Child) -> float:
@@ -32,7 +30,7 @@ async def wait_until_ready(child: Child) -> float:
             raise ServerFailed(f"{child.recipe.name} ended while starting.", _where_to_look(child))
         try:
             await child.recipe.ready()
-        except NOT_YET as not_yet:
+        except Exception as not_yet:  # noqa: BLE001 - each client has errors of its own for "not there (any more)"
             fault = not_yet
             await asyncio.sleep(POLL_SECONDS)
         else:

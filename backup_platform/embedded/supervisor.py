@@ -63,12 +63,14 @@ class Supervisor:
             await self._start_again(child)
 
     async def _start_again(self, child: Child) -> None:
-        await child.stop()  # what the dead process left in its session
-        await child.start()
+        """Never raises: a keeper that ends leaves its child dead for good, and nobody hears of it."""
         try:
+            await child.stop()  # what the dead process left in its session
+            await child.start()
             await wait_until_ready(child)
-        except ServerFailed as fault:
-            self._say(fault.what)
+        except Exception as fault:  # noqa: BLE001 - see above
+            what = fault.what if isinstance(fault, ServerFailed) else f"{type(fault).__name__} while it was started"
+            self._say(f"{child.recipe.name}: {what}")
             await child.stop()
             return
         self._say(f"{child.recipe.name} serves again (process {child.pid})")

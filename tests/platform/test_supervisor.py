@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,52 @@ async def test_child_that_dies_is_started_again_and_the_change_is_told(tmp_path:
     assert is_alive(second)
     await supervisor.stop()
     assert not is_alive(second)
+
+
+async def test_child_is_kept_whatever_the_question_whether_it_serves_met(tmp_path: Path) -> None:
+    """A broker that dies while the worker is asked raises an error of the client's own, which nobody foresaw."""
+    said: list[str] = []
+    changed = asyncio.Event()
+    one = recipe(tmp_path, ENDLESS)
+    asked = 0
+
+    async def ready() -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            raise RuntimeError("the broker went away")
+        await one.ready()
+
+    supervisor = Supervisor(said.append)
+    await supervisor.start(replace(one, ready=ready))
+    first = supervisor.pids["child"]
+    supervisor.keep(changed.set)
+    os.kill(first, signal.SIGKILL)
+    await asyncio.wait_for(changed.wait(), 30)
+    assert is_alive(supervisor.pids["child"])
+    assert supervisor.pids["child"] != first
+    await supervisor.stop()
+
+
+async def test_child_that_cannot_be_started_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    changed = asyncio.Event()
+    supervisor = Supervisor(said.append)
+    await supervisor.start(recipe(tmp_path, ENDLESS))
+    start, failures = Child.start, iter([BlockingIOError(11, "no more processes"), MemoryError()])
+
+    async def start_now_and_then(child: Child) -> None:
+        if (fault := next(failures, None)) is not None:
+            raise fault
+        await start(child)
+
+    monkeypatch.setattr(Child, "start", start_now_and_then)
+    supervisor.keep(changed.set)
+    os.kill(supervisor.pids["child"], signal.SIGKILL)
+    await asyncio.wait_for(changed.wait(), 30)
+    assert is_alive(supervisor.pids["child"])
+    assert sum("while it was started" in line for line in said) == 2
+    await supervisor.stop()
 
 
 async def test_child_that_lives_but_does_no_work_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

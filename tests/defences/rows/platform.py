@@ -36,4 +36,16 @@ ROWS = (
         "tests/platform/test_home.py::test_missing_data_directory_is_reported_instead_of_made_anew",
         fails_as="FileNotFoundError",
     ),
+    defence(
+        "keeper-never-raises",
+        "availability",
+        "A child that could not be started is tried again.",
+        Edit(
+            "backup_platform.embedded.supervisor:Supervisor._start_again",
+            "except Exception as fault:  # noqa: BLE001 - see above",
+            "except ServerFailed as fault:",
+        ),
+        "tests/platform/test_supervisor.py::test_child_that_cannot_be_started_is_tried_again",
+        fails_as="TimeoutError",
+    ),
 )
