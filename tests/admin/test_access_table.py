@@ -177,6 +177,8 @@ def test_the_platforms_people_open_every_page(worlds, rows, rights):
             continue
         url = address.url(rows, 0)
         answer = client.get(url)
+        if address.kind == "changelist" and answer.status_code == 302 and answer["Location"].startswith(url):
+            answer = client.get(answer["Location"])  # there is only one row, and the list leads to it
         reading = address.kind in {"changelist", "change", "history"}
         assert answer.status_code == 200 or (not reading and answer.status_code < 500), f"{url}: {answer.status_code}"
         if address.kind == "changelist":
