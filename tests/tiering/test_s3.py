@@ -14,6 +14,7 @@ from backup_platform.tiering import ticking
 from backup_platform.tiering.evicting import GRACE, unlink_due
 from backup_platform.tiering.models import EvictWhen
 from tests.catalog.stage import contents
+from tests.faulty_s3 import S3Fault
 from tests.tiering.stage import comes_back, forget_cache, local_files, run_all, tick, ticks
 
 pytestmark = pytest.mark.slow
@@ -66,6 +67,7 @@ def test_a_tenth_of_all_requests_fails_and_everything_tiers_in_the_end(
 ):
     faulty_s3.share = 0.1
     make_rule(s3_target_row(url=faulty_s3.url), evict_when=EvictWhen.DAYS)
+    faulty_s3.next(S3Fault.ERROR_503, method="PUT")  # one at least, whatever chance decides
     ticks(all_gone_from_here, most=60)
     unlink_due(timezone.now() + LATER)
     assert sum(faulty_s3.counts.values()) > 0
