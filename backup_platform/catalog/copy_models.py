@@ -46,6 +46,7 @@ class Copy(models.Model):
 
     class Meta:
         base_manager_name = "objects"
+        verbose_name_plural = "copies"
         ordering: ClassVar = ["-id"]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["pack", "target"], name="one_copy_per_target"),
@@ -75,6 +76,8 @@ class SnapshotCopy(models.Model):
 
     class Meta:
         base_manager_name = "objects"
+        verbose_name = "snapshot at a target"
+        verbose_name_plural = "snapshots at targets"
         ordering: ClassVar = ["-id"]
         constraints: ClassVar = [models.UniqueConstraint(fields=["snapshot", "target"], name="one_snapshot_per_target")]
 

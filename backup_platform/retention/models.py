@@ -44,7 +44,7 @@ class RetentionRules(models.Model):
 
     class Meta:
         base_manager_name = "objects"
-        verbose_name_plural = "retention rules"
+        verbose_name = verbose_name_plural = "expiry delays"
 
     def __str__(self) -> str:
         return "Rules of expiry"

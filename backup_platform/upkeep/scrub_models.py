@@ -31,7 +31,7 @@ class ScrubSettings(models.Model):
         default=0, validators=[MaxValueValidator(23)], help_text="… to this one. The same hour twice: all day."
     )
     mib_per_second = models.PositiveIntegerField(
-        default=64, validators=[MaxValueValidator(100_000)],
+        "MiB per second", default=64, validators=[MaxValueValidator(100_000)],
         help_text="At most so much is read in a second, all together. 0: as fast as it goes.",
     )  # fmt: skip
     at_once = models.PositiveSmallIntegerField(

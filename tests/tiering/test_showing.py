@@ -24,7 +24,7 @@ from backup_platform.tiering import ticking
 from backup_platform.tiering.evicting import GRACE, unlink_due
 from backup_platform.tiering.lag import figures, lag_of_rule
 from backup_platform.tiering.models import EvictWhen, TierRule
-from tests.tiering.stage import local_files, tick, ticks
+from tests.tiering.stage import local_files, run_all, tick, ticks
 
 
 def run(*arguments: str) -> str:
@@ -64,6 +64,18 @@ def test_a_snapshots_places_are_told(pack, make_target, make_rule):
     ticks(lambda: Copy.objects.filter(state="good").exists(), most=5)
     ticking.watch()
     assert words_for_snapshot(snapshot) == "here and at 1 target"
+
+
+def test_a_snapshot_that_shares_packs_that_have_left_is_not_called_here(vault, pack, make_target, make_rule):
+    """It has no pack of its own: what it needs came with an earlier one."""
+    make_rule(make_target(store=MemoryStore()), evict_when=EvictWhen.DAYS)
+    ticks(lambda: Pack.objects.filter(place="remote").exists(), most=5)
+    Snapshot.objects.update(session=None)
+    run_all()
+    snapshot = Snapshot.objects.get(state="verified")
+    assert words_for_snapshot(snapshot) == "not whole in any one place"  # its objects follow the packs
+    ticking.watch()
+    assert words_for_snapshot(snapshot) == "at one target only"
 
 
 def test_a_pack_that_no_place_has_is_told_as_a_fault(pack, make_target, make_rule):
