@@ -26,6 +26,8 @@ RESTORE_EVERY = 6
 KEPT = 10
 """Copies of a machine's tree, to compare older snapshots with at the end."""
 PATIENCE = "900"
+UNTIL_VERIFIED = 1_200.0
+"""Seconds in which every snapshot has to be verified: twice the longest pause between two attempts of a job."""
 QUIET = 300.0
 """Seconds that a command may take after the killing has ended."""
 
@@ -92,13 +94,22 @@ class Fleet:
         self.proxy.rate = None
         for one in self.rounds:
             one.last_round()
-        self.judged = self.stage.check_ledgers(seconds=QUIET)
+        self.judged = self._judge_in_time()
         scrubbed = self.stage.manage("scrub", "--json")
         if scrubbed.returncode != 0:
             self.faults.append(f"scrub ended with {scrubbed.returncode}: {scrubbed.stdout[-500:]}")
         bad = {snapshot: state for snapshot, state in self.judged["snapshots"].items() if state != "verified"}
         if bad:
             self.faults.append(f"snapshots that are not verified at the end: {bad}")
+
+    def _judge_in_time(self) -> dict[str, Any]:
+        """The oracle's verdict once nothing is *received* any more: a job that crashed often waits longer each time."""
+        end = time.monotonic() + UNTIL_VERIFIED
+        while True:
+            judged = self.stage.check_ledgers(seconds=QUIET)
+            if "received" not in judged["snapshots"].values() or time.monotonic() > end:
+                return judged
+            time.sleep(30)
 
     def summary(self, seed: int, kills: Counter[str], seconds: float) -> str:
         killed = ", ".join(f"{name} {number}" for name, number in sorted(kills.items()))
