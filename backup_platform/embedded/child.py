@@ -52,6 +52,7 @@ class Child:
         self.recipe = recipe
         self._inherited = () if inherited is None else (inherited,)
         self.process: asyncio.subprocess.Process | None = None
+        self._session_gone = False
 
     @property
     def pid(self) -> int:
@@ -79,6 +80,7 @@ class Child:
                 preexec_fn=ends_with_parent(orphan_signal),
                 **self.recipe.spawn_options,
             )
+            self._session_gone = False
         if self.process.stdin:
             self.process.stdin.write(self.recipe.standard_input)
             self.process.stdin.close()
@@ -90,16 +92,21 @@ class Child:
         return await self.process.wait()
 
     async def stop(self) -> None:
-        """Ask, wait, then insist; the whole session is gone when this returns."""
-        if self.process is None:
+        """Ask, wait, then insist; the whole session is gone when this returns.
+
+        Once for each start: later the number of the session may be somebody else's.
+        """
+        if self.process is None or self._session_gone:
             return
         if self.alive:
             with contextlib.suppress(ProcessLookupError):
                 self.process.send_signal(self.recipe.stop_signal)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.process.wait(), self.recipe.stop_seconds)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        if not self._session_gone:
+            self._session_gone = True
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
         await self.process.wait()
 
     def last_words(self, lines: int = 5) -> str:

@@ -54,6 +54,7 @@ class Supervisor:
         started = time.monotonic()
         while True:
             code = await child.wait()
+            await child.stop()  # what the dead process left in its session, before its number can be another's
             healthy = time.monotonic() - started > HEALTHY_SECONDS
             pause = 0.0 if healthy else pause
             self._say(f"{child.recipe.name} ended ({_describe(code)}); starting it again")
@@ -65,7 +66,6 @@ class Supervisor:
     async def _start_again(self, child: Child) -> None:
         """Never raises: a keeper that ends leaves its child dead for good, and nobody hears of it."""
         try:
-            await child.stop()  # what the dead process left in its session
             await child.start()
             await wait_until_ready(child)
         except Exception as fault:  # noqa: BLE001 - see above
