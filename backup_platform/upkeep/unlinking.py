@@ -25,6 +25,7 @@ from backup_platform.targets.opening import SecretUnreadable, open_store
 from backup_platform.targets.queries import target_by_id
 from backup_platform.tiering.asking import ask_to_copy
 from backup_platform.upkeep.emptying import is_named
+from backup_platform.upkeep.heal_places import parity_key
 from backup_platform.upkeep.models import HomeParity
 from backup_platform.upkeep.turns import Turn
 from backup_platform.vaults.models import Vault
@@ -32,7 +33,6 @@ from backup_platform.vaults.models import Vault
 logger = logging.getLogger(__name__)
 
 PAGE = 200
-PARITY = ".parity"
 
 
 @dataclass(slots=True)
@@ -145,7 +145,7 @@ def _delete_copy(copy: Copy) -> str:
 
 
 def _delete(store: Store, key: str) -> None:
-    for name in (key, key + PARITY):
+    for name in (key, parity_key(key)):
         try:
             store.delete(name)
         except NotFound:

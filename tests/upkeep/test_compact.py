@@ -20,6 +20,7 @@ from backup_platform.storage.local import LocalStore
 from backup_platform.targets.models import Target, TargetKind
 from backup_platform.tenants.scope import tenant_scope, without_tenant_scope
 from backup_platform.upkeep import compacting, rewriting
+from backup_platform.upkeep.heal_places import further_key, parity_key
 from backup_platform.upkeep.services import pause_reclaim
 from backup_platform.vaults.models import Vault
 from tests.catalog.stage import Backup, contents, make_machine, make_vault, overwrite, pack_path
@@ -265,6 +266,21 @@ def test_a_target_that_is_away_keeps_its_file_and_is_asked_again(vault, backup, 
     assert pack.place == PackPlace.GONE
     (tmp_path / "unplugged").rename(store.root)
     assert run_round(vault, begin=False).unlinked_packs == 1
+    assert not list(store.list())
+
+
+def test_the_parity_of_a_copy_that_stands_under_a_healed_name_goes_with_it(vault, backup, tmp_path):
+    first = backup.run(contents(2))
+    backup.run(contents(2))
+    run_jobs()
+    pack, _, store = send_away(vault, tmp_path)
+    usual = Copy.objects.get(pack=pack).key
+    store.put(further_key(usual, 1), store.get(usual))
+    store.delete(usual)
+    store.put(parity_key(usual), b"parity")
+    Copy.objects.filter(pack=pack).update(key=further_key(usual, 1))
+    let_expire(first)
+    assert run_round(vault).unlinked_packs == 1
     assert not list(store.list())
 
 
