@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import product
 from typing import Any
 
 import pytest
@@ -24,6 +25,10 @@ from tests.defences.removal import OutOfDate, taken_away
 SECONDS_A_RUN = 240
 """A test that goes on for longer has hung: without a defence that is possible, and no proof of anything. The first run
 of a process also makes the test database, which takes a minute where the machine is busy."""
+
+RUNS = 3
+"""How often a test may run without its defence until it notices. A race that the defence decides can also end well by
+chance: only what ends well every time goes unnoticed. A test that noticed late says at which run."""
 
 
 class Verdict(StrEnum):
@@ -38,6 +43,8 @@ class Verdict(StrEnum):
     MISSING = "NO SUCH TEST"
     OUT_OF_DATE = "OUT OF DATE"
     """The defence is not where the table says."""
+    NEVER_RAN = "NEVER RAN"
+    """The process that should have run it ended before, each time."""
 
 
 class Overdue(BaseException):
@@ -62,6 +69,8 @@ class Finding:
     test: str
     verdict: Verdict
     text: str = ""
+    run: int = 1
+    """At which run without the defence it was said."""
 
 
 @dataclass(eq=False)
@@ -130,16 +139,16 @@ class DefencePlugin:
         except OutOfDate as fault:
             return Finding(row, test, Verdict.OUT_OF_DATE, str(fault))
 
-    def _judge_without(self, session: pytest.Session, row: Defence, test: str, items: Iterable[pytest.Item]) -> Finding:
+    def _judge_without(self, session: pytest.Session, row: Defence, test: str, items: Sequence[pytest.Item]) -> Finding:
         """One of a test's parameters has to notice."""
-        for item in items:
+        for run, item in product(range(1, RUNS + 1), items):
             outcome = self._run(session, item)
             if outcome.passed:
                 continue
             said = f"{outcome.phase}: {outcome.kind} {outcome.text}"
             good = outcome.phase == "call" and outcome.kind in row.accepted
-            return Finding(row, test, Verdict.NOTICED if good else Verdict.BROKEN, said)
-        return Finding(row, test, Verdict.UNNOTICED)
+            return Finding(row, test, Verdict.NOTICED if good else Verdict.BROKEN, said, run)
+        return Finding(row, test, Verdict.UNNOTICED, run=RUNS)
 
     def _run(self, session: pytest.Session, item: pytest.Item) -> Outcome:
         self._outcome = Outcome()

@@ -5,13 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
-from tests.defences.__main__ import share_of
 from tests.defences.document import write_table
 from tests.defences.rows import ROWS
+from tests.defences.shares import REPOSITORY, run_to_the_end, share_of
 
-REPOSITORY = Path(__file__).resolve().parent.parent.parent
 PAGE = REPOSITORY / "docs" / "reliability.md"
 
 
@@ -28,6 +26,29 @@ def test_shares_hold_every_test_once():
     whole = [(row.name, test) for row in ROWS for test in row.tests]
     dealt = [(row.name, test) for number in range(3) for row in share_of(ROWS, number, 3) for test in row.tests]
     assert sorted(dealt) == sorted(whole)
+
+
+DIES = """
+import os, sys
+names = [line.rstrip() for line in sys.stdin]
+told = names[:1] if {leave} else names
+for name in told:
+    print("\x1fverdict noticed\t" + name, flush=True)
+len(told) == len(names) or os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_a_dead_process_had_not_told_of_goes_on_in_another(capfd):
+    counted = run_to_the_end([("one", "a"), ("two", "b")], [sys.executable, "-c", DIES.format(leave="len(names) > 1")])
+    assert counted == {"noticed": 2}
+    assert "a process ended early, with -9; the last it told of was a of one; 1 are left" in capfd.readouterr().out
+
+
+def test_what_never_ran_is_named_and_counted(capfd):
+    pairs = [("one", "a"), ("two", "b"), ("three", "c"), ("four", "d")]
+    counted = run_to_the_end(pairs, [sys.executable, "-c", DIES.format(leave=True).replace("==", ">")])
+    assert counted == {"noticed": 3, "NEVER RAN": 1}
+    assert "four d" in capfd.readouterr().out
 
 
 def test_the_page_shows_the_table_as_it_is():

@@ -7,10 +7,10 @@ import tempfile
 
 import pytest
 
-from tests.defences.__main__ import REPOSITORY
 from tests.defences.defence import defence
 from tests.defences.plugin import DefencePlugin, Verdict, original_output, pytest_arguments
 from tests.defences.removal import Edit
+from tests.defences.shares import REPOSITORY
 
 PLACE = "tests.defences.sample:guarded"
 TESTS = "tests/defences/wrong_tests.py"
