@@ -39,7 +39,12 @@ STARTS = 3
 ACCESS_KEY, SECRET_KEY = "tests-access", "tests-secret-0123456789"
 ABILITIES = Abilities(conditional_put=True, conditional_complete=True, checksums=True, ordered_listing=False)
 """What this server can do; tests/targets/test_probe.py finds out whether that is true."""
-FLAGS = {"conditional_put": True, "conditional_complete": True, "checksums": True, "ordered_listing": False}
+FLAGS = {"usable": True} | {
+    "conditional_put": True,
+    "conditional_complete": True,
+    "checksums": True,
+    "ordered_listing": False,
+}
 PATIENCE = Patience(connect=10, silence=60, attempts=4)
 
 

@@ -188,6 +188,13 @@ def back_up_platform(job_id: str) -> None:
     run_job(job_id, platform_backups.work)
 
 
+@app.task(name="strongroom.probe_target")
+def probe_target(job_id: str) -> None:
+    from backup_platform.targets import probing
+
+    run_job(job_id, probing.work)
+
+
 @app.task(name="strongroom.targets_away")
 def targets_away() -> None:
     from backup_platform.targets.watching import look_again

@@ -50,6 +50,8 @@ class StrongroomModelAdmin(ModelAdmin):
     list_fullwidth = True
     list_filter_submit = True
     save_on_top = False
+    when_empty = ""
+    """What would stand on an empty list, and what to do: shown in its place."""
     actions: Any = None  # Django adds "delete selected" to an empty list; None means none at all
     # What people may do at all, before their role is asked. Most rows are made by agents and workers.
     allowed: frozenset[Action] = frozenset({"view"})

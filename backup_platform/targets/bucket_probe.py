@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import Any
 
 from backup_platform.storage.base import StoreError
-from backup_platform.storage.s3 import Abilities, Keeping, S3Store
+from backup_platform.storage.s3 import Abilities, Keeping, Patience, S3Store
 from backup_platform.storage.s3_content import encoded
 from backup_platform.storage.s3_faults import CALL_FAULTS, code_of, status_of, translated
 from backup_platform.storage.s3_thawing import COLD_CLASSES
@@ -30,24 +30,26 @@ ORDER = ("a-b/x", "a.b", "a/y", "ab")
 """In the order of their bytes, in which services that think in folders do not list them."""
 UNKEPT = Keeping()
 """Trial objects are neither locked nor cold: they could not be cleaned away, or would be paid for by the month."""
+HASTE = Patience(connect=10, silence=20, attempts=2)
+"""A worker waits for the answers, and others wait for the worker."""
+CLEANING_SECONDS = 60.0
 
 
 def probe_bucket(target: Target, folder: str, report: Report) -> None:
     """All steps, in a folder that is removed afterwards. Raises StoreError."""
-    store = make_store(target, Abilities(), UNKEPT)
-    with _cleaned(store, folder):
+    store = _trial_store(target, Abilities(), report)
+    with _cleaned(store, folder, report):
         _clock(store, report)
         abilities = Abilities(
             checksums=_checksums(store, folder, report),
             conditional_put=_conditional_put(store, folder, report),
             conditional_complete=_conditional_complete(store, folder, report),
         )
-        careful = make_store(target, abilities, UNKEPT)
+        careful = _trial_store(target, abilities, report)
         probe_store(careful, f"{folder}/store", report)
         _paging(careful, f"{folder}/pages", report)
-        ordered = _ordered(
-            make_store(target, replace(abilities, ordered_listing=True), UNKEPT), f"{folder}/order", report
-        )
+        in_order = _trial_store(target, replace(abilities, ordered_listing=True), report)
+        ordered = _ordered(in_order, f"{folder}/order", report)
         report.figures["ordered_listing"] = ordered and report.is_good("paging")
     _lock(store, target, report)
     _storage_class(target, report)
@@ -55,12 +57,20 @@ def probe_bucket(target: Target, folder: str, report: Report) -> None:
         store.clear_unfinished()
 
 
+def _trial_store(target: Target, abilities: Abilities, report: Report) -> S3Store:
+    """A store whose every request is refused once the probe has taken too long."""
+    store = make_store(target, abilities, UNKEPT, HASTE)
+    store.client.meta.events.register("before-call.s3", lambda **_: report.check_time())
+    return store
+
+
 @contextmanager
-def _cleaned(store: S3Store, folder: str) -> Iterator[None]:
+def _cleaned(store: S3Store, folder: str, report: Report) -> Iterator[None]:
     """Remove the folder afterwards; what cannot be removed now is only some small objects."""
     try:
         yield
     finally:
+        report.seconds += CLEANING_SECONDS
         with suppress(StoreError):
             _each(store.delete, list(store.list(folder)))
 

@@ -31,7 +31,9 @@ def bucket_store(target: Target) -> S3Store:
     return store
 
 
-def make_store(target: Target, abilities: Abilities | None = None, keeping: Keeping | None = None) -> S3Store:
+def make_store(
+    target: Target, abilities: Abilities | None = None, keeping: Keeping | None = None, patience: Patience = PATIENCE
+) -> S3Store:
     """A store of a target's own, as its row says (with other abilities, and kept otherwise: for the probe)."""
     held = opened(target)
     if not held.access_key:
@@ -42,7 +44,7 @@ def make_store(target: Target, abilities: Abilities | None = None, keeping: Keep
     try:
         return S3Store(
             place, account, prefix=target.prefix, abilities=abilities or abilities_of(target.flags), keeping=keeping,
-            patience=PATIENCE,
+            patience=patience,
         )  # fmt: skip
     except ValueError:
         raise StoreUnavailable(f"The target {target.name} has an endpoint, bucket or prefix that cannot be.") from None

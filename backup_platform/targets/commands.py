@@ -12,8 +12,10 @@ from django.core.management.base import CommandError
 
 from backup_platform.settings.environment import read_setting
 from backup_platform.targets.credentials import Credentials
+from backup_platform.targets.errors import TargetChanged
 from backup_platform.targets.findings import Report
 from backup_platform.targets.models import Target
+from backup_platform.targets.probe import probe_target
 from backup_platform.targets.queries import own_and_shared
 from backup_platform.tenants.commands import OperatorCommand
 from backup_platform.tenants.models import Tenant
@@ -36,6 +38,13 @@ class TargetCommand(OperatorCommand):
         if not found:
             raise CommandError(f"There is no target named {name!r} here.")
         return found[0]
+
+    def probe(self, target: Target) -> Report:
+        """Try a target now. CommandError when somebody changed it meanwhile."""
+        try:
+            return probe_target(target, actor=self.actor)
+        except TargetChanged as changed:
+            raise CommandError(str(changed)) from None
 
     def tell(self, target: Target, report: Report, *, as_json: bool) -> None:
         """The report on standard output. CommandError when packs cannot be kept there."""

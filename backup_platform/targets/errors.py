@@ -12,3 +12,7 @@ class TargetRefused(ValueError):
     def __init__(self, text: str, field: str = "") -> None:
         super().__init__(text)
         self.field = field
+
+
+class TargetChanged(TargetRefused):
+    """A target was changed while something was found out about it: what was found holds for it no more."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import Any
+
+from backup_platform.storage.base import StoreUnavailable
 
 NEEDED = ("write", "read", "range", "absence", "list", "delete")
 """Without one of these a target cannot be used at all."""
@@ -24,6 +27,16 @@ class Report:
 
     findings: list[Finding] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 180.0
+    """How long the probe may take in all. A good service needs a few seconds, a far and busy one some twenty."""
+    _began: float = field(default_factory=time.monotonic)
+
+    def check_time(self) -> None:
+        """Call it before every request. Raises StoreUnavailable once the time is over."""
+        if time.monotonic() - self._began > self.seconds:
+            raise StoreUnavailable(
+                f"It is too slow: the probe did not come to its end within {self.seconds:.0f} seconds."
+            )
 
     def note(self, step: str, good: bool, words: str) -> bool:
         """Keep a step; whether it was good."""

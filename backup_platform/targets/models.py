@@ -23,6 +23,8 @@ class TargetKind(models.TextChoices):
 class TargetState(models.TextChoices):
     """What a target is used for."""
 
+    NEW = "new", "Waits for its probe"
+    """It was not found good yet: nothing is written there, and nothing lies there that anybody counts on."""
     ACTIVE = "active", "Active"
     PAUSED = "paused", "Paused"
     """Nothing is written; what is there is read."""
@@ -94,3 +96,8 @@ class Target(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def was_found_good(self) -> bool:
+        """Whether the last probe of it as it is now found all that is needed."""
+        return bool(self.flags.get("usable"))

@@ -1,7 +1,8 @@
 """The probe: does a target do what a store must, and which of its finer promises does it keep?
 
 It works in a folder of its own and cleans up after itself. The outcome goes into the target's flags, by which the store
-decides later what it relies on; a target that lacks what every store needs is paused.
+decides later what it relies on. A new target is used from the first good probe on; one that lacks what every store
+needs is paused.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from backup_platform.audit.services import record as record_audit
 from backup_platform.secret_box import SecretUnreadable
 from backup_platform.storage.base import AlreadyThere, NotFound, Store, StoreError
 from backup_platform.targets.availability import note_away, note_back
+from backup_platform.targets.errors import TargetChanged
 from backup_platform.targets.findings import Report
 from backup_platform.targets.models import Target, TargetKind, TargetState
 from backup_platform.targets.opening import open_store
@@ -23,12 +25,17 @@ from backup_platform.tenants.scope import without_tenant_scope
 
 FOLDER = "probe"
 CONTENT_BYTES = 64 * 1024
+UNTRIED = (TargetState.NEW, TargetState.ACTIVE)
+"""What a probe may decide about: people have paused the others, or they are being emptied."""
+TRIED = ("kind", "path", "endpoint", "region", "bucket", "prefix", "allow_private", "storage_class", "lock_days")
+"""What a probe depends on, with the credentials: found for other values, it says nothing."""
 
 
 def probe_target(target: Target, *, actor: str) -> Report:
     """Try a target, keep what was found out in its row, and say it. Takes some seconds; raises nothing of the target's.
 
-    A target without what is needed is paused and noted away; one that answers is noted back.
+    A new target that has what is needed becomes active. One that lacks it is paused and noted away; one that answers is
+    noted back. Raises TargetChanged, and keeps nothing, when somebody changed the target meanwhile.
     """
     report = Report()
     folder = f"{FOLDER}/{uuid4().hex}"
@@ -85,19 +92,28 @@ def _twice(store: Store, key: str, content: bytes, report: Report) -> None:
 def _keep(target: Target, report: Report, actor: str) -> None:
     now = timezone.now()
     with transaction.atomic(), without_tenant_scope("a shared target belongs to no tenant"):
-        mine = Target.objects.filter(pk=target.pk)
-        mine.update(flags=report.flags, probed_at=now)
-        paused = not report.usable and not target.home and mine.filter(state=TargetState.ACTIVE).update(
-            state=TargetState.PAUSED
-        )  # fmt: skip
+        row = Target.objects.select_for_update(of=("self",)).get(pk=target.pk)
+        if not _same(row, target):
+            raise TargetChanged(f"{target.name} was changed while it was probed: it has to be probed again.")
+        after = row.state if row.home or row.state not in UNTRIED else _after(report)
+        paused = after == TargetState.PAUSED != row.state
+        Target.objects.filter(pk=target.pk).update(flags=report.flags, probed_at=now, state=after)
         record_audit(
             "target.probed", actor=actor, object=f"target:{target.pk}", tenant=target.tenant_id, name=target.name,
-            usable=report.usable, paused=bool(paused), fault=report.fault,
+            usable=report.usable, paused=paused, fault=report.fault,
         )  # fmt: skip
-    target.flags, target.probed_at = report.flags, now
-    if paused:
-        target.state = TargetState.PAUSED
+    target.flags, target.probed_at, target.state = report.flags, now, after
     if report.usable:
         note_back(target)
     else:
         note_away(target, report.fault)
+
+
+def _after(report: Report) -> str:
+    return TargetState.ACTIVE if report.usable else TargetState.PAUSED
+
+
+def _same(row: Target, tried: Target) -> bool:
+    """Whether a row still says what was tried."""
+    same = all(getattr(row, name) == getattr(tried, name) for name in TRIED)
+    return same and bytes(row.sealed) == bytes(tried.sealed)

@@ -9,7 +9,7 @@ from django.db.models import Case, IntegerField, Q, Value, When
 from backup_platform.targets.models import Target, TargetState
 from backup_platform.tenants.scope import ScopeError, current_tenant_id, has_scope, without_tenant_scope
 
-ORDER = (TargetState.ACTIVE, TargetState.PAUSED, TargetState.DRAINING, TargetState.RETIRED)
+ORDER = (TargetState.ACTIVE, TargetState.NEW, TargetState.PAUSED, TargetState.DRAINING, TargetState.RETIRED)
 
 
 def targets_of(tenant_id: UUID) -> list[Target]:

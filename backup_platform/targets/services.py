@@ -17,10 +17,12 @@ from backup_platform.targets.credentials import Credentials
 from backup_platform.targets.errors import TargetRefused
 from backup_platform.targets.home import home_target
 from backup_platform.targets.models import Target, TargetKind, TargetState
+from backup_platform.targets.probing import ask_probe
 from backup_platform.tenants.scope import without_tenant_scope
 
-__all__ = ["Credentials", "TargetRefused", "change_target", "create_target", "drain_target", "home_target", "note_away",
-           "note_back", "pause_target", "resume_target", "retire_target", "set_credentials"]  # fmt: skip
+__all__ = ["Credentials", "TargetRefused", "ask_probe", "change_target", "create_target", "drain_target",
+           "home_target", "note_away", "note_back", "pause_target", "resume_target", "retire_target",
+           "set_credentials"]  # fmt: skip
 
 FIXED = ("kind", "tenant_id", "path", "bucket", "prefix", "home")
 """What a target is: other values would leave its copies behind, unseen."""
@@ -28,25 +30,30 @@ CHANGEABLE = ("name", "endpoint", "region", "allow_private", "storage_class", "l
               "capacity_bytes", "watermark_percent", "price", "currency")  # fmt: skip
 
 
-def create_target(target: Target, credentials: Credentials | None, *, actor: str, staff: bool) -> Target:
+def create_target(
+    target: Target, credentials: Credentials | None, *, actor: str, staff: bool, probe: bool = True
+) -> Target:
     """Keep a new target, made by the caller from its fields. A local directory is made a store.
 
-    `staff`: see `checking.settle`. Raises TargetRefused. Nothing is probed here: `probe.probe_target` does that.
+    It is *new*, and not used, until a worker has probed it. `probe=False`: the caller does so itself, at once.
+    `staff`: see `checking.settle`. Raises TargetRefused.
     """
     settle(target, credentials, staff=staff)
-    target.home, target.state, target.created_by = False, TargetState.ACTIVE, actor[:200]
+    target.home, target.state, target.created_by = False, TargetState.NEW, actor[:200]
     if target.kind == TargetKind.LOCAL:
         _make_directory(target)
     with transaction.atomic():
         _save(target, new=True)
         _note("target.added", target, actor, **_shown(target, (*PLACE_FIELDS, *CHANGEABLE)))
+        if probe:
+            ask_probe(target, actor=actor)
     return target
 
 
 def change_target(target: Target, credentials: Credentials | None, *, actor: str, staff: bool) -> Target:
-    """Keep a target that the caller changed. Another endpoint needs its credentials entered anew, and a new probe.
+    """Keep a target that the caller changed. Another endpoint needs its credentials entered anew.
 
-    Raises TargetRefused, also for a field that says where its copies lie.
+    What another probe is needed for asks for it. Raises TargetRefused, also for a field that says where its copies lie.
     """
     before = _row(target)
     if any(getattr(before, name) != getattr(target, name) for name in FIXED):
@@ -57,7 +64,8 @@ def change_target(target: Target, credentials: Credentials | None, *, actor: str
     settle(target, credentials, staff=staff)
     _refuse_sent_elsewhere(before, target, credentials)
     changed = [name for name in CHANGEABLE if getattr(before, name) != getattr(target, name)]
-    if credentials is not None or {"endpoint", "region"} & set(changed):
+    untried = credentials is not None or bool({"endpoint", "region"} & set(changed))
+    if untried:
         target.flags, target.probed_at = {}, None
     with transaction.atomic():
         _save(target, new=False)
@@ -65,6 +73,8 @@ def change_target(target: Target, credentials: Credentials | None, *, actor: str
             _note("target.changed", target, actor, **_shown(target, changed))
         if credentials is not None:
             _note("target.credentials_set", target, actor)
+        if untried or {"storage_class", "lock_days"} & set(changed):
+            ask_probe(target, actor=actor)
     return target
 
 
@@ -75,12 +85,17 @@ def set_credentials(target: Target, credentials: Credentials, *, actor: str, sta
 
 def pause_target(target: Target, *, actor: str) -> None:
     """Write nothing there for a while; what is there is still read."""
-    _move(target, (TargetState.ACTIVE,), TargetState.PAUSED, "target.paused", actor)
+    _move(target, (TargetState.ACTIVE, TargetState.NEW), TargetState.PAUSED, "target.paused", actor)
 
 
 def resume_target(target: Target, *, actor: str) -> None:
-    """Use it again, also in the middle of draining."""
-    _move(target, (TargetState.PAUSED, TargetState.DRAINING), TargetState.ACTIVE, "target.resumed", actor)
+    """Use it again, also in the middle of draining; one that no probe has found good yet is probed first."""
+    with transaction.atomic():
+        tried = _row(target).was_found_good
+        to = TargetState.ACTIVE if tried else TargetState.NEW
+        _move(target, (TargetState.PAUSED, TargetState.DRAINING), to, "target.resumed", actor)
+        if not tried:
+            ask_probe(target, actor=actor)
 
 
 def drain_target(target: Target, *, actor: str) -> None:

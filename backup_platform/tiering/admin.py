@@ -7,10 +7,10 @@ from typing import cast
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.http import Http404
+from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import path, reverse
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminSelectWidget
 
@@ -18,11 +18,14 @@ from backup_platform.catalog.models import Copy, CopyState, SnapshotCopy
 from backup_platform.console import showing
 from backup_platform.console.model_admin import TENANT_FILTER, RefusalsAsMessages, TenantModelAdmin
 from backup_platform.console.site import actor_of
+from backup_platform.tenants.access import may
 from backup_platform.tiering import services
 from backup_platform.tiering.errors import TieringRefused
 from backup_platform.tiering.finding import targets_for_rules
 from backup_platform.tiering.lag import figures, lag_of_rule
-from backup_platform.tiering.models import CopyWhen, EvictWhen, TierRule
+from backup_platform.tiering.models import TierRule
+from backup_platform.tiering.places_page import places_of
+from backup_platform.tiering.words import STOPPED, copy_words, evict_words, state_words
 
 COPY_COLOURS = {
     CopyState.GOOD.label: "success",
@@ -30,6 +33,12 @@ COPY_COLOURS = {
     CopyState.DAMAGED.label: "danger",
     CopyState.LEAVING.label: "warning",
     CopyState.GONE.label: "default",
+}
+STATE_COLOURS = {
+    "at work": "success",
+    "paused": "warning",
+    "target is away": "danger",
+    **dict.fromkeys(STOPPED.values(), "warning"),
 }
 DAYS = "Days after a pack was verified; counts only where days are chosen above."
 
@@ -79,6 +88,18 @@ class TierRuleAdmin(RefusalsAsMessages, TenantModelAdmin):
     list_filter = ["copy_when", "evict_when", TENANT_FILTER]
     actions_detail = ["pause", "drain"]
     shown = ["target_shown", "copy_shown", "evict_shown", "state_shown", "lag_shown", "there_shown", "cost_shown"]
+
+    def get_urls(self):
+        """Where packs are, for the list of targets: it counts whole tables, and a list must not wait for that."""
+        return [path("places/", self.places_view, name="tiering_tierrule_places"), *super().get_urls()]
+
+    def places_view(self, request):
+        """The part that says where the tenant's packs are; nothing where all tenants are shown."""
+        actor = actor_of(request)
+        if actor is None or not self.has_view_permission(request):
+            return HttpResponse(status=204, headers={"HX-Refresh": "true"})
+        may_add = may(actor, "add", "targets.Target")
+        return places_of(actor.tenant.pk, may_add=may_add) if actor.tenant else HttpResponse()
 
     def get_queryset(self, request):
         """With targets, shared ones among them."""
@@ -159,21 +180,15 @@ class TierRuleAdmin(RefusalsAsMessages, TenantModelAdmin):
 
     @display(description="Copied")
     def copy_shown(self, rule):
-        words = f"{rule.copy_days} days after verifying" if rule.copy_when == CopyWhen.DAYS else ""
-        small = "" if rule.at_once else "; small packs wait to be joined"
-        return (words or rule.get_copy_when_display()) + small
+        return copy_words(rule)
 
     @display(description="Local copies go")
     def evict_shown(self, rule):
-        words = f"{rule.evict_days} days after verifying" if rule.evict_when == EvictWhen.DAYS else ""
-        needed = "" if rule.evict_when == EvictWhen.NEVER else f", with {rule.min_copies} read back"
-        return (words or rule.get_evict_when_display()) + needed
+        return evict_words(rule)
 
-    @display(description="State", label={"at work": "success", "paused": "warning", "away": "danger"})
+    @display(description="State", label=STATE_COLOURS)
     def state_shown(self, rule):
-        if rule.paused_at:
-            return "paused"
-        return "away" if rule.target.away_since else "at work"
+        return state_words(rule)
 
     @display(description="Behind")
     def lag_shown(self, rule):

@@ -8,7 +8,8 @@ from backup_platform.targets.models import Target, TargetState
 from backup_platform.targets.queries import all_targets, targets_of
 from backup_platform.tiering.errors import TieringRefused
 
-USABLE = (TargetState.ACTIVE, TargetState.PAUSED)
+USABLE = (TargetState.NEW, TargetState.ACTIVE, TargetState.PAUSED)
+"""A rule may be made for a target that is not in use just now: nothing is copied by it before."""
 
 
 def targets_for_rules(tenant_id: UUID | None) -> list[Target]:

@@ -24,6 +24,8 @@ class AtTarget:
 
     target: UUID
     name: str
+    shared: bool
+    """It is the platform's, not the tenant's own."""
     state: str
     away_since: str | None
     copies: int
@@ -77,7 +79,7 @@ def storage_of(tenant_id: UUID) -> Storage:
 def _at(target: Target, tenant_id: UUID, lag: Lag) -> AtTarget:
     there = figures(target, tenant_id)
     return AtTarget(
-        target=target.pk, name=target.name, state=target.state,
+        target=target.pk, name=target.name, shared=target.tenant_id is None, state=target.state,
         away_since=target.away_since.isoformat() if target.away_since else None,
         copies=there.copies, bytes=there.bytes, damaged=there.damaged,
         cost=None if there.cost is None else f"{there.cost:.2f}", currency=target.currency,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from django.apps import apps
 from django.db.models import Q, Sum
-from django.utils.html import format_html, format_html_join
 from unfold.decorators import display
 
 from backup_platform.console import showing
@@ -12,7 +11,9 @@ from backup_platform.targets.models import TargetKind, TargetState
 from backup_platform.tenants.scope import current_tenant_id
 
 GB = 10**9
-STATE_COLOURS = {"active": "success", "paused": "warning", "draining": "info", "retired": "default", "away": "danger"}
+UNPROBED = "waits for its probe"
+STATE_COLOURS = {"active": "success", "paused": "warning", "draining": "info", "retired": "default", "away": "danger",
+                 UNPROBED: "info"}  # fmt: skip
 PROMISES = (("conditional_put", "never overwrites"), ("checksums", "checks SHA-256"), ("object_lock", "Object Lock"))
 
 
@@ -28,6 +29,8 @@ class TargetColumns:
     def state_shown(self, target):
         """Its state; an active one that does not answer is away."""
         away = target.away_since is not None and target.state != TargetState.RETIRED
+        if target.state == TargetState.NEW:
+            return UNPROBED
         return "away" if away else str(target.state)
 
     @display(description="Kind", ordering="kind")
@@ -73,23 +76,6 @@ class TargetColumns:
             return "cannot be used"
         kept = [words for flag, words in PROMISES if target.flags.get(flag)]
         return ", ".join(kept) or "usable"
-
-    @display(description="What the probe found")
-    def findings_shown(self, target):
-        """Each step in words."""
-        found = target.flags.get("findings") or []
-        if not found:
-            return "It was not probed yet."
-        lines = format_html_join("", "<li>{} {}</li>", (("✓" if one["good"] else "✗", one["words"]) for one in found))
-        return format_html("<ul>{}</ul>", lines)
-
-    @display(description="Probed")
-    def probed_shown(self, target):
-        return showing.moment(target.probed_at)
-
-    @display(description="Away since")
-    def away_shown(self, target):
-        return showing.moment(target.away_since)
 
     @display(description="Credentials")
     def credentials_shown(self, target):

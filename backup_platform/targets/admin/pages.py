@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from django.contrib import admin, messages
+from django.http import HttpResponse
+from django.shortcuts import redirect
+from django.template.loader import render_to_string
+from django.urls import path
 from unfold.decorators import action
 from unfold.enums import ActionVariant
 
@@ -12,11 +16,11 @@ from backup_platform.console.site import actor_of, asking
 from backup_platform.targets import services
 from backup_platform.targets.admin.columns import TargetColumns, with_use
 from backup_platform.targets.admin.forms import TargetForm
+from backup_platform.targets.admin.standing import shown_of
 from backup_platform.targets.models import Target, TargetKind, TargetState
-from backup_platform.targets.probe import probe_target
 
-SHOWN = ["kind_shown", "place_shown", "state_shown", "use_shown", "cost_shown", "credentials_shown", "probed_shown",
-         "findings_shown", "away_shown", "fault", "created_by"]  # fmt: skip
+SHOWN = ["kind_shown", "place_shown", "use_shown", "cost_shown", "credentials_shown", "created_by"]
+LEFT_AS_IT_IS = (TargetState.PAUSED, TargetState.DRAINING)
 BUCKET = ["endpoint", "region", "bucket", "prefix", "access_key", "secret_key"]
 KEEPING = ["storage_class", "lock_days", "parity_percent", "capacity_bytes", "watermark_percent", "price", "currency"]
 
@@ -34,11 +38,36 @@ class TargetAdmin(RefusalsAsMessages, TargetColumns, AskingAdmin, TenantModelAdm
     list_select_related = ["tenant"]
     search_fields = ["name"]
     autocomplete_fields = ["tenant"]
+    list_before_template = "targets/list.html"
+    when_empty = "Everything lies on this server only: one fire takes all of it. Add a bucket or a second disk."
+    change_form_outer_before_template = "targets/above.html"
     actions_detail = ["probe", "pause", "drain", "retire"]
 
     def get_queryset(self, request):
         """With what they hold."""
         return with_use(super().get_queryset(request))
+
+    def get_urls(self):
+        """The part above the form is asked for again while the target is probed."""
+        return [path("<uuid:object_id>/state/", self.state_view, name="targets_target_state"), *super().get_urls()]
+
+    def changelist_view(self, request, extra_context=None):
+        """With where the tenant's packs are; where all tenants are shown, the rows themselves say it."""
+        one = asking(request).tenant is not None
+        return super().changelist_view(request, {**(extra_context or {}), "places_of_one": one})
+
+    def change_view(self, request, object_id, form_url="", extra_context=None):
+        """With how it stands above the form."""
+        target = self.get_object(request, str(object_id))
+        shown = self._shown(request, target) if target is not None else None
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), "shown": shown})
+
+    def state_view(self, request, object_id):
+        """How it stands now. Without an answer to give, the whole page is loaded anew, and says why."""
+        target = self.get_object(request, str(object_id)) if self.has_view_permission(request) else None
+        if target is None:
+            return HttpResponse(status=204, headers={"HX-Refresh": "true"})
+        return HttpResponse(render_to_string("targets/standing.html", {"shown": self._shown(request, target)}))
 
     def has_change_permission(self, request, obj=None):
         """The home directory is its operator's, and a retired target is past."""
@@ -84,21 +113,14 @@ class TargetAdmin(RefusalsAsMessages, TargetColumns, AskingAdmin, TenantModelAdm
         return form
 
     def save_model(self, request, obj, form, change):
-        """Keep it by the service, so that it is checked and audited as everywhere; then probe it."""
+        """Keep it by the service, so that it is checked and audited as everywhere; a worker probes it."""
         act = services.change_target if change else services.create_target
         act(obj, form.credentials, actor=asking(request).name, staff=form.staff)
 
     def response_add(self, request, obj, post_url_continue=None):
-        """A new target is probed at once, and shown."""
-        self._probe(request, obj)
-        return self.response_post_save_change(request, obj)
-
-    def _probe(self, request, target):
-        report = probe_target(target, actor=asking(request).name)
-        if report.usable:
-            messages.success(request, f"{target.name} was probed: packs can be kept there.")
-        else:
-            messages.error(request, f"{target.name} cannot be used. {report.fault}")
+        """To its own page, which says how its probe goes."""
+        messages.success(request, f"{obj.name} was added. It is used as soon as a probe has found it good.")
+        return redirect("admin:targets_target_change", obj.pk)
 
     @action(description="Probe", icon="network_check", permissions=["act"])
     def probe(self, request, object_id):
@@ -106,13 +128,12 @@ class TargetAdmin(RefusalsAsMessages, TargetColumns, AskingAdmin, TenantModelAdm
 
         def question(target):
             text = "Some objects are written to a folder of their own, read, listed and deleted, within a minute."
-            return Question(f"Probe {target.name}?", (text,), "Probe now", danger=False)
+            more = ("It stays paused or draining, whatever is found.",) if target.state in LEFT_AS_IT_IS else ()
+            return Question(f"Probe {target.name}?", (text, *more), "Probe now", danger=False)
 
         def act(target, _reason):
-            report = probe_target(target, actor=asking(request).name)
-            if not report.usable:
-                raise services.TargetRefused(f"{target.name} cannot be used. {report.fault}")
-            return f"{target.name} was probed: packs can be kept there."
+            services.ask_probe(target, actor=asking(request).name)
+            return "The probe was asked for. This page says how it goes."
 
         return self._asked(request, object_id, question, act)
 
@@ -125,14 +146,16 @@ class TargetAdmin(RefusalsAsMessages, TargetColumns, AskingAdmin, TenantModelAdm
 
         def question(target):
             if resumes(target):
-                return Question(f"Resume {target.name}?", ("It is written to again.",), "Resume", danger=False)
+                good = "It is written to again."
+                text = good if target.was_found_good else "It is probed first, and written to once it was found good."
+                return Question(f"Resume {target.name}?", (text,), "Resume", danger=False)
             text = ("Nothing is written there until it is resumed. What is there is still read.",)
             return Question(f"Pause {target.name}?", text, "Pause", danger=False)
 
         def act(target, _reason):
             if resumes(target):
                 services.resume_target(target, actor=asking(request).name)
-                return "It is used again."
+                return "It is used again." if target.state == TargetState.ACTIVE else "It is probed, then used again."
             services.pause_target(target, actor=asking(request).name)
             return "It is paused."
 
@@ -168,6 +191,9 @@ class TargetAdmin(RefusalsAsMessages, TargetColumns, AskingAdmin, TenantModelAdm
             return "It is retired."
 
         return self._asked(request, object_id, question, act)
+
+    def _shown(self, request, target):
+        return shown_of(target, may_act=self.may(request, "change"))
 
     def _asked(self, request, object_id, question, act):
         return self.ask_or_act(request, object_id, actor_of(request) is not None and self.may(request, "change"),

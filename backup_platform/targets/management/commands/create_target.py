@@ -9,7 +9,6 @@ from django.core.management.base import CommandError
 
 from backup_platform.targets.commands import TargetCommand, add_naming, ask_credentials
 from backup_platform.targets.models import Target, TargetKind
-from backup_platform.targets.probe import probe_target
 from backup_platform.targets.services import TargetRefused, create_target
 
 GIVEN = ("path", "endpoint", "region", "bucket", "prefix", "storage_class", "currency")
@@ -39,7 +38,7 @@ class Command(TargetCommand):
         parser.add_argument("--capacity-bytes", type=int)
         parser.add_argument("--price", help="a month, for 1 GB (10⁹ bytes)")
         parser.add_argument("--currency", default="")
-        parser.add_argument("--no-probe", action="store_true", help="do not try it now")
+        parser.add_argument("--no-probe", action="store_true", help="leave that to a worker; it is not used before")
 
     def handle(self, *args, name, kind, tenant, **options):
         target = Target(name=name, kind=kind, tenant=self.owner(tenant), **{key: options[key] for key in GIVEN})
@@ -48,13 +47,13 @@ class Command(TargetCommand):
         target.price = price_of(options["price"])
         try:
             credentials = ask_credentials() if kind == TargetKind.S3 else None
-            create_target(target, credentials, actor=self.actor, staff=True)
+            create_target(target, credentials, actor=self.actor, staff=True, probe=options["no_probe"])
         except (TargetRefused, ImproperlyConfigured) as refusal:
             raise CommandError(str(refusal)) from None
         if options["no_probe"]:
-            self.stdout.write(f"The target {name} was added; it was not probed.")
+            self.stdout.write(f"The target {name} was added. A worker probes it, and it is used once found good.")
             return
-        self.tell(target, probe_target(target, actor=self.actor), as_json=options["json"])
+        self.tell(target, self.probe(target), as_json=options["json"])
 
 
 def price_of(text):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from backup_platform.targets.commands import TargetCommand, add_naming
-from backup_platform.targets.probe import probe_target
 
 
 class Command(TargetCommand):
@@ -16,4 +15,4 @@ class Command(TargetCommand):
 
     def handle(self, *args, name, tenant, **options):
         target = self.target(name, self.owner(tenant))
-        self.tell(target, probe_target(target, actor=self.actor), as_json=options["json"])
+        self.tell(target, self.probe(target), as_json=options["json"])

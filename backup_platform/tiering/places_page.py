@@ -1,0 +1,77 @@
+"""Where a tenant's packs are, its own targets and the platform's shared ones: above the list of targets.
+
+Of a shared target it shows the name, how it stands, and the tenant's own figures: no place, no credentials, nothing of
+other tenants.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpResponse
+from django.template.loader import render_to_string
+from django.urls import reverse
+
+from backup_platform.console import showing
+from backup_platform.console.standing import Standing
+from backup_platform.targets.models import TargetState
+from backup_platform.tiering.models import TierRule
+from backup_platform.tiering.queries import AtTarget, Storage, degraded, storage_of
+from backup_platform.tiering.rules import rules_of
+from backup_platform.tiering.words import copy_words
+
+STATES = {
+    TargetState.NEW: ("waits for its probe", "received"),
+    TargetState.ACTIVE: ("in use", "verified"),
+    TargetState.PAUSED: ("paused", "warning"),
+    TargetState.DRAINING: ("being emptied", "received"),
+}
+
+
+def places_of(tenant_id: UUID, *, may_add: bool) -> HttpResponse:
+    """The part of the page, for one tenant. `may_add`: whoever looks may add targets."""
+    storage = storage_of(tenant_id)
+    rules = {rule.target_id: rule for rule in rules_of(tenant_id)}
+    context = {
+        "standing": judge(storage, may_add=may_add),
+        "faults": degraded(tenant_id),
+        "here": {"packs": showing.number(storage.here_packs), "size": showing.size(storage.here_bytes)},
+        "places": [_shown(place, rules.get(place.target)) for place in storage.targets],
+    }
+    return HttpResponse(render_to_string("tiering/places.html", context))
+
+
+def judge(storage: Storage, *, may_add: bool) -> Standing:
+    """Whether one fault may take anything, in one sentence with the next step."""
+    if not storage.packs:
+        return Standing("empty", "flag", "Nothing is stored yet.", "The first backup brings the first pack.")
+    if not storage.single_bytes:
+        return Standing("good", "file_copy", "Everything is in two places or more.")
+    alone = f"{showing.size(storage.single_bytes)} of {showing.size(storage.bytes)}"
+    if not storage.targets:
+        return Standing("warning", "home_storage", f"{alone} lie in one place only: this server.",
+                        "One fire takes all of it. Add a bucket or a second disk, and a tier rule that copies there.",
+                        reverse("admin:targets_target_add") if may_add else "", "Add a target")  # fmt: skip
+    return Standing("warning", "file_copy", f"{alone} lie in one place only.",
+                    "Tier rules copy packs elsewhere; what is due is copied in turn.",
+                    reverse("admin:tiering_tierrule_changelist"), "Tier rules")  # fmt: skip
+
+
+def _shown(place: AtTarget, rule: TierRule | None) -> dict[str, Any]:
+    word, tone = STATES[TargetState(place.state)]
+    away = place.away_since is not None
+    late = f"{showing.number(place.lacking_packs)} packs, {showing.duration(place.lag_seconds)}"
+    return {
+        "name": place.name,
+        "link": "" if place.shared else reverse("admin:targets_target_change", args=[place.target]),
+        "whose": "shared by the platform" if place.shared else "your own",
+        "state": "away" if away else word,
+        "tone": "damaged" if away else tone,
+        "rule": copy_words(rule) if rule else "by no rule",
+        "packs": showing.number(place.copies),
+        "size": showing.size(place.bytes),
+        "damaged": place.damaged,
+        "behind": late if place.lacking_packs else "nothing" if rule else showing.NOTHING,
+        "cost": f"{place.cost} {place.currency}".strip() if place.cost is not None else showing.NOTHING,
+    }
