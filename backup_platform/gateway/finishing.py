@@ -1,9 +1,10 @@
 """Finishing an open pack that its writer could not: after a fault, and at the start of a gateway.
 
-The rule (docs/decisions/0071): rows say what was acknowledged, and it is always a beginning of the file. That
+The rule (docs/decisions/0071, 0165): rows say what was acknowledged, and it is always a beginning of the file. That
 beginning is copied, digest by digest, into a new file with the same id and the same offsets, which is sealed as usual;
 the old file is never written or fsynced again. Bytes after the last row were never acknowledged and are left behind. A
-row without its bytes is damage: it is reported, and the old file is set aside instead of removed.
+row without its bytes is damage: it is reported, and the old file is set aside instead of removed. What is whole behind
+it is found by the rows that come after it, and keeps its offset: nameless records fill the place of what is not.
 
 Every step may be repeated: until the row says *sealed*, the same call does the same again.
 """
@@ -11,7 +12,7 @@ Every step may be repeated: until the row says *sealed*, the same call does the 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,14 +28,14 @@ from backup_platform.catalog.models import Pack, PackPlace, PackState
 from backup_platform.catalog.work import ask_to_deduplicate
 from backup_platform.gateway.file_layer import FileLayer
 from backup_platform.gateway.pack_writer import PackWriter, Record, SealedFile
+from backup_platform.gateway.resync import ReadAt, fill, scan
 from backup_platform.gateway.spool import NEW, OPEN, SEALED, SET_ASIDE
 from backup_platform.tenants.scope import tenant_scope
 from protocol.stored.errors import FormatError
-from protocol.stored.packs import IndexEntry, read_index, scan_records
+from protocol.stored.packs import RECORD_HEADER_SIZE, IndexEntry, read_index
 
 log = structlog.get_logger(__name__)
 
-ReadAt = Callable[[int, int], bytes]
 DIGEST_STEP = 4 * 1024 * 1024
 
 
@@ -57,7 +58,7 @@ class UnfinishedPack:
 
 @dataclass(slots=True)
 class Comparison:
-    """Rows against bytes: `kept` is the file's beginning up to the last row, `lost` are rows without their bytes."""
+    """Rows against bytes: `kept` are whole records up to the last row's, `lost` are rows without their bytes."""
 
     kept: list[IndexEntry] = field(default_factory=list)
     lost: list[bytes] = field(default_factory=list)
@@ -87,7 +88,7 @@ def _remake(files: FileLayer, pack: UnfinishedPack, rows: list[arrivals.Arrival]
     """The sealed copy of what the rows acknowledge; None when there is nothing left to seal."""
     source = _path(pack, OPEN)
     with _reading(source) as (read_at, size):
-        compared = compare(scan(read_at, size), rows)
+        compared = compare(scan(read_at, size, rows), rows)
         if compared.lost:
             _keep_evidence(files, pack)
             _report(pack, compared)
@@ -98,6 +99,7 @@ def _remake(files: FileLayer, pack: UnfinishedPack, rows: list[arrivals.Arrival]
         writer = PackWriter(files, pack.vault_id, pack.uid, _path(pack, NEW))
         try:
             for entry in compared.kept:
+                fill(writer, entry.offset - RECORD_HEADER_SIZE)
                 writer.append([_record(read_at, entry)])
             sealed = writer.seal()
         finally:
@@ -128,14 +130,6 @@ def settle_leftover(files: FileLayer, path: Path, row: Pack) -> None:
     else:
         log.error("the open file of a pack whose sealed file is gone was set aside", pack=row.uid.hex[:12])
         files.rename(path, path.with_suffix(SET_ASIDE))
-
-
-def scan(read_at: ReadAt, size: int) -> list[IndexEntry]:
-    """The whole records of an open pack, up to a torn tail; none when even its header is broken."""
-    try:
-        return list(scan_records(read_at, size))
-    except FormatError:
-        return []
 
 
 def compare(found: list[IndexEntry], rows: list[arrivals.Arrival]) -> Comparison:

@@ -174,7 +174,7 @@ def test_bit_rot_in_an_acknowledged_record_is_not_sealed_over(leave):
         file.seek(left.entries[1].offset + 5)
         file.write(b"\xff\x00\xff")
     recover_spool(FileLayer(), left.spool)
-    assert left.present(left.acknowledged) == {digest(left.acknowledged[0])}
+    assert left.present(left.acknowledged) == {digest(left.acknowledged[0]), digest(left.acknowledged[2])}
 
 
 @pytest.mark.parametrize("step", ["create", "write", "fdatasync", "rename", "fsync_directory", "row", "unlink"])
@@ -329,7 +329,7 @@ def test_evidence_of_a_loss_survives_a_crash(leave, monkeypatch, step):
     recover_spool(FileLayer(), left.spool)
     assert left.path.with_suffix(".damaged").read_bytes() == whole
     assert left.reload().state == PackState.SEALED
-    assert left.present(left.acknowledged) == {digest(left.acknowledged[0])}
+    assert left.present(left.acknowledged) == {digest(one) for n, one in enumerate(left.acknowledged) if n != 1}
 
 
 def test_pack_that_was_lost_does_not_keep_its_snapshots_waiting(leave):
