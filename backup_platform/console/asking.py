@@ -28,6 +28,15 @@ class Question:
     """Something to compare, shown large in a fixed-width face."""
 
 
+MAX_REASON = 2000
+
+
+def reason_in(request: HttpRequest) -> str:
+    """The text that came with an act: of a bounded length, and nothing in it that no row can hold (NUL)."""
+    said = request.POST.get("reason", "")[:MAX_REASON]
+    return "".join(one if one.isprintable() else " " for one in said)
+
+
 class AskingAdmin:
     """For admin pages with such acts. Mixed into a `TenantModelAdmin`."""
 
@@ -46,7 +55,7 @@ class AskingAdmin:
         if request.method != "POST":
             return self._ask(request, question(found), back)
         try:
-            messages.success(request, act(found, request.POST.get("reason", "")))
+            messages.success(request, act(found, reason_in(request)))
         except refusals as refusal:
             messages.error(request, str(refusal))
         return redirect(back)
@@ -56,3 +65,21 @@ class AskingAdmin:
         context = {**page.admin_site.each_context(request), "title": question.title, "opts": page.opts,
                    "question": question, "back": back}  # fmt: skip
         return TemplateResponse(request, "console/ask.html", context)
+
+    def ask_or_act_here(
+        self, request: HttpRequest, question: Question, act: Callable[[str], str],
+        refusals: tuple[type[Exception], ...] = (),
+    ) -> HttpResponse:  # fmt: skip
+        """The same for an act on no object of the list, with `act(reason)`; it goes back to the list.
+
+        Whoever calls has asked whether this person may.
+        """
+        page: Any = self
+        back = reverse(f"admin:{page.opts.app_label}_{page.opts.model_name}_changelist")
+        if request.method != "POST":
+            return self._ask(request, question, back)
+        try:
+            messages.success(request, act(reason_in(request)))
+        except refusals as refusal:
+            messages.error(request, str(refusal))
+        return redirect(back)

@@ -34,7 +34,7 @@ _TABLE = (
     ("snapshots.manage", "Expire snapshots before their time, and bring expired ones back", "Snapshots"),
     ("packs.view", "See the packs that data is stored in", "Snapshots"),
     ("targets.view", "See targets, tier rules, copies, scrub and what storage costs", "Storage"),
-    ("targets.manage", "Add, change, drain and retire targets; change tier rules", "Storage"),
+    ("targets.manage", "Add, change, drain and retire targets; change tier rules; pause reclaim", "Storage"),
     ("holds.view", "See legal holds and what they cover", "Storage"),
     ("holds.manage", "Set legal holds; ask for their release, or agree to it", "Storage"),
     ("notifications.view", "See alerts, channels and deliveries", "Notifications"),

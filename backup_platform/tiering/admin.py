@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import cast
 
 from django import forms
@@ -18,6 +19,7 @@ from backup_platform.catalog.models import Copy, CopyState, SnapshotCopy
 from backup_platform.console import showing
 from backup_platform.console.model_admin import TENANT_FILTER, RefusalsAsMessages, TenantModelAdmin
 from backup_platform.console.site import actor_of
+from backup_platform.targets.admin.filters import TargetFilter
 from backup_platform.tenants.access import may
 from backup_platform.tiering import services
 from backup_platform.tiering.errors import TieringRefused
@@ -86,6 +88,7 @@ class TierRuleAdmin(RefusalsAsMessages, TenantModelAdmin):
     list_display = ["target_shown", "copy_shown", "evict_shown", "state_shown", "lag_shown", "there_shown",
                     "cost_shown", "tenant"]  # fmt: skip
     list_filter = ["copy_when", "evict_when", TENANT_FILTER]
+    when_empty = "Nothing is copied anywhere: all lies on this server. Add a target first, then a rule for it."
     actions_detail = ["pause", "drain"]
     shown = ["target_shown", "copy_shown", "evict_shown", "state_shown", "lag_shown", "there_shown", "cost_shown"]
 
@@ -247,10 +250,11 @@ class CopyAdmin(TenantModelAdmin):
 
     list_display = ["pack_shown", "target_shown", "state_shown", "size_shown", "written_shown", "checked_shown",
                     "tenant"]  # fmt: skip
-    list_filter = ["state", TENANT_FILTER]
+    list_filter = ["state", TargetFilter, TENANT_FILTER]
     search_fields = ["=pack__uid"]
+    when_empty = "A tier rule says which packs are copied to a target, and when. A copy counts once it was read back."
     fields = ["pack_shown", "target_shown", "state_shown", "fault", "size_shown", "key_shown", "written_shown",
-              "checked_shown", "leaves_shown", "tenant"]  # fmt: skip
+              "checked_shown", "leaves_shown", "lock_shown", "tenant"]  # fmt: skip
 
     def get_queryset(self, request):
         """With packs and targets, shared ones among them."""
@@ -286,7 +290,18 @@ class CopyAdmin(TenantModelAdmin):
 
     @display(description="Is removed")
     def leaves_shown(self, copy):
-        return showing.moment(copy.leaves_at)
+        if copy.leaves_at is None:
+            return showing.NOTHING
+        return f"{copy.leaves_at:%Y-%m-%d %H:%M} UTC, once nobody reads it"
+
+    @display(description="Object Lock")
+    def lock_shown(self, copy):
+        """Until when nobody can remove it, also after Strongroom has."""
+        if not copy.target.lock_days or copy.written_at is None:
+            return "none"
+        until = copy.written_at + timedelta(days=copy.target.lock_days)
+        gone = " It stays in the bucket as an old version until then." if copy.state == CopyState.GONE else ""
+        return f"until {until:%Y-%m-%d}, by the days that are set now.{gone}"
 
 
 @admin.register(SnapshotCopy)
@@ -294,7 +309,8 @@ class SnapshotCopyAdmin(TenantModelAdmin):
     """Snapshots at targets: their objects first, then all that they need."""
 
     list_display = ["snapshot_shown", "machine_shown", "target_shown", "objects_shown", "complete_shown", "tenant"]
-    list_filter = [TENANT_FILTER]
+    list_filter = [TargetFilter, TENANT_FILTER]
+    when_empty = "Once a tier rule copies packs to a target, each snapshot that is whole there is listed here."
     fields = ["snapshot_shown", "machine_shown", "target_shown", "objects_shown", "lifecycle", "complete_shown",
               "fault", "tenant"]  # fmt: skip
 

@@ -19,12 +19,17 @@ FEW = 20
 ACCEPT = "If that is as it should be, run `manage.py reclaim --accept-loss` for this tenant once."
 
 
-def pause_in_force(tenant_id: UUID) -> str:
-    """Why nothing may be taken away for this tenant just now; "" when it may."""
+def pause_in_force(tenant_id: UUID, *, for_staff: bool = False) -> str:
+    """Why nothing may be taken away for this tenant just now; "" when it may.
+
+    Rounds and jobs of the tenant keep it, so it does not tell what the platform's staff wrote, unless `for_staff`.
+    """
     with without_tenant_scope("a pause of the platform belongs to no tenant"):
         pause = ReclaimPause.objects.filter(Q(tenant=tenant_id) | Q(tenant__isnull=True)).first()
     if pause is None:
         return ""
+    if pause.by_staff and not for_staff:
+        return f"Reclaim was paused by the platform's staff on {pause.since:%Y-%m-%d}."
     return f"Reclaim was paused by {pause.by} on {pause.since:%Y-%m-%d}{': ' + pause.reason if pause.reason else '.'}"
 
 

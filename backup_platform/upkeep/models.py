@@ -93,6 +93,9 @@ class ReclaimPause(models.Model):
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
     reason = models.CharField(max_length=300, blank=True, default="")
     by = models.CharField(max_length=200)
+    by_staff = models.BooleanField(
+        default=True, help_text="The platform's people paused it: they alone end it, and its reason is theirs."
+    )
     since = models.DateTimeField(auto_now_add=True)
 
     objects = TenantManager()

@@ -7,7 +7,9 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from backup_platform.targets import bucket_probe
+from backup_platform.jobs.models import Job, JobKind, JobState
+from backup_platform.jobs.running import run_job
+from backup_platform.targets import bucket_probe, probing
 from backup_platform.targets.credentials import opened
 from backup_platform.targets.models import Target, TargetState
 from backup_platform.targets.queries import targets_of
@@ -55,16 +57,26 @@ def page_of(target: Target, act: str = "change") -> str:
     return reverse(f"admin:targets_target_{act}", args=[target.pk])
 
 
-def test_the_platforms_people_add_a_bucket_which_is_probed_and_shown(boss, s3_server):
+def probe() -> None:
+    """What a worker does with the probes that were asked for."""
+    with without_tenant_scope("a worker"):
+        for job in Job.objects.filter(state=JobState.QUEUED, kind=JobKind.VERIFY, subject__startswith="target:"):
+            assert run_job(job.pk, probing.work)
+
+
+def test_the_platforms_people_add_a_bucket_which_is_probed_by_a_worker_and_shown(boss, s3_server):
     fields = form(endpoint=s3_server.url, bucket=s3_server.make_bucket(), allow_private="on", price="0.02",
                   currency="EUR", tenant="")  # fmt: skip
     answer = boss.post(ADD, fields, follow=True)
     text = answer.content.decode()
-    assert "packs can be kept there" in text
     with without_tenant_scope("tests"):
         target = Target.objects.get()
-    assert target.tenant is None
-    assert target.flags["usable"]
+    assert (target.tenant, target.state, target.probed_at) == (None, TargetState.NEW, None)
+    assert "It waits to be probed." in text
+    assert page_of(target, "state") in text, "the page asks again by itself"
+    probe()
+    assert (kept(target).state, kept(target).was_found_good) == (TargetState.ACTIVE, True)
+    assert "hx-get" not in boss.get(page_of(target, "state")).content.decode(), "and stops asking"
     shown = boss.get(page_of(target)).content.decode()
     assert "Wrong SHA-256 checksums are refused." in shown
     for secret in (ACCESS_KEY, SECRET_KEY):
@@ -72,19 +84,15 @@ def test_the_platforms_people_add_a_bucket_which_is_probed_and_shown(boss, s3_se
         assert secret not in shown
 
 
-def test_a_member_adds_a_bucket_for_the_own_tenant_only(member, tenant, other, monkeypatch):
-    monkeypatch.setattr("backup_platform.targets.admin.pages.probe_target", _unprobed)
+def test_a_member_adds_a_bucket_for_the_own_tenant_only(member, tenant, other):
     member.post(ADD, form(tenant=str(other.pk), kind="local", path="/etc", allow_private="on"))
     assert [target.name for target in targets_of(tenant.pk)] == ["cloud"]
     target = targets_of(tenant.pk)[0]
     assert (target.kind, target.path, target.allow_private) == ("s3", "", False)
     assert targets_of(other.pk) == []
-
-
-def _unprobed(target, *, actor):
-    from backup_platform.targets.findings import Report
-
-    return Report()
+    with without_tenant_scope("tests"):
+        job = Job.objects.get(subject=f"target:{target.pk}")
+    assert (job.tenant_id, job.asked_by) == (tenant.pk, "user member")
 
 
 @pytest.mark.parametrize(("fields", "words"), [
@@ -115,6 +123,7 @@ def test_acts_ask_first_and_then_do(boss, tenant, s3_target_row):
         assert "?" in boss.get(page_of(target, act)).content.decode()
         assert kept(target).state == before
         boss.post(page_of(target, act))
+        probe()
         assert kept(target).state == state
     assert boss.get(page_of(target)).status_code == 200
 
@@ -124,7 +133,42 @@ def test_the_list_shows_state_use_and_cost(boss, s3_target_row):
     s3_target_row(
         name="costly", price="2.5", currency="EUR", capacity_bytes=10**12, flags=flags, probed_at=timezone.now()
     )
-    s3_target_row(name="unusable", probed_at=timezone.now())
+    s3_target_row(name="unusable", flags={"usable": False}, probed_at=timezone.now())
     text = boss.get(LIST).content.decode()
     for words in ("costly", "active", "0.00 EUR", "of 931 GiB", "never overwrites", "cannot be used"):
         assert words in text
+
+
+def test_a_bucket_that_cannot_be_used_says_why_and_what_to_do(member, tenant, s3_target_row, faulty_s3):
+    target = s3_target_row(tenant, url=faulty_s3.url)
+    faulty_s3.denied, faulty_s3.denied_code = True, "InvalidAccessKeyId"
+    member.post(page_of(target, "probe"))
+    probe()
+    text = member.get(page_of(target)).content.decode()
+    assert kept(target).state == TargetState.PAUSED
+    assert "It cannot be used." in text
+    assert "credentials" in text
+    assert "resume it: it is probed first" in text
+    faulty_s3.calm()
+    assert "probed, then used again" in member.post(page_of(target, "pause"), follow=True).content.decode()
+    probe()
+    assert kept(target).state == TargetState.ACTIVE
+
+
+def test_a_target_that_nothing_is_copied_to_leads_to_the_rule_that_it_lacks(member, tenant, s3_target_row):
+    text = member.get(page_of(s3_target_row(tenant))).content.decode()
+    assert "Nothing is copied here yet." in text
+    assert reverse("admin:tiering_tierrule_add") in text
+
+
+def test_how_a_target_stands_is_for_who_may_see_it(member, other, s3_target_row):
+    theirs = member.get(page_of(s3_target_row(other), "state"))
+    assert (theirs.status_code, theirs.content) == (204, b"")
+    assert Client().get(page_of(s3_target_row(None), "state")).status_code == 204
+
+
+def test_object_lock_says_until_when_what_was_removed_is_paid_for(boss, s3_target_row):
+    target = s3_target_row(lock_days=30)
+    text = boss.get(page_of(target)).content.decode()
+    assert "cannot be removed from the bucket for 30 days" in text
+    assert "last lock" not in text, "nothing was removed yet"

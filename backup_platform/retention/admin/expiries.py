@@ -55,6 +55,7 @@ class ExpiryAdmin(AskingAdmin, TenantModelAdmin):
     list_select_related = ["snapshot__machine", "tenant"]
     fields = ["machine_shown", "snapshot", "received_shown", "became_shown", "because", "by", "at_shown",
               "until_shown", "back_shown", "brought_back_by", "protected_shown", "tenant"]  # fmt: skip
+    when_empty = "What expires is listed here, and can be brought back for some days. The preview says what goes next."
     actions_detail = ["bring_back"]
     actions_list = ["preview_action"]
 

@@ -88,6 +88,7 @@ class HoldAdmin(AskingAdmin, TenantModelAdmin):
     list_filter = [InForce, TENANT_FILTER]
     search_fields = ["case", "reason"]
     list_select_related = ["tenant", "machine", "policy"]
+    when_empty = "A legal hold keeps what it covers from expiring, whatever the rules say, until it is released."
     actions_detail = ["release", "leave"]
     shown = ("case", "reason", "state_shown", "scope_shown", "covers_shown", "received_shown", "until_shown",
              "second_shown", "set_by", "set_shown", "asked_by", "asked_because", "released_by", "released_because",

@@ -58,6 +58,7 @@ class RetentionRulesAdmin(TenantModelAdmin):
     form = RulesForm
     list_display = ["__str__", "undelete_days", "shrink_days", "guard_percent", "release_needs_second", "tenant"]
     list_filter = [TENANT_FILTER]
+    when_empty = "The platform's own delays hold. Add a row to ask for longer ones, or for two persons at a release."
     list_select_related = ["tenant"]
 
     def get_fields(self, request, obj=None):

@@ -13,6 +13,7 @@ from unfold.decorators import display
 from backup_platform.console import showing
 from backup_platform.console.model_admin import TENANT_FILTER, PlatformModelAdmin, TenantModelAdmin
 from backup_platform.console.site import actor_of, asking
+from backup_platform.targets.admin.filters import PlaceFilter
 from backup_platform.upkeep.models import FindingState, ScrubFinding, ScrubSettings
 from backup_platform.upkeep.scrub_queries import PlaceState, ScrubState, scrub_state
 from backup_platform.upkeep.scrub_services import change_settings
@@ -25,7 +26,8 @@ class ScrubFindingAdmin(TenantModelAdmin):
     """What was found damaged, newest first, under the state of all that is stored."""
 
     list_display = ["found_shown", "kind", "place_shown", "fault", "state_shown", "how_shown", "tenant"]
-    list_filter = ["state", "kind", TENANT_FILTER]
+    list_filter = ["state", "kind", PlaceFilter, TENANT_FILTER]
+    when_empty = "Nothing was found damaged. What is found is listed here, with what it was healed from."
     list_select_related = ["tenant", "target", "pack"]
     list_before_template = "upkeep/scrub_list.html"
     fields = ["kind", "state_shown", "place_shown", "pack", "key_shown", "fault", "records", "how_shown", "found_shown",

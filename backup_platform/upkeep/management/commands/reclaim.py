@@ -19,6 +19,7 @@ from backup_platform.tenants.commands import OperatorCommand
 from backup_platform.tenants.scope import tenant_scope, without_tenant_scope
 from backup_platform.upkeep.compacting import compact_vault
 from backup_platform.upkeep.emptying import GRACE
+from backup_platform.upkeep.guards import pause_in_force
 from backup_platform.upkeep.jobs import summary
 from backup_platform.upkeep.models import RoundState
 from backup_platform.upkeep.reclaiming import reclaim_vault
@@ -89,6 +90,8 @@ class Command(OperatorCommand):
         with tenant_scope(vault.tenant_id):
             found = asdict(preview(vault)) if options["dry_run"] else self._act(vault, options)
         line = {**head, **found}
+        if paused := pause_in_force(vault.tenant_id, for_staff=True):
+            line["refused" if options["dry_run"] else "waits_for"] = paused
         if options["json"]:
             self.stdout.write(json.dumps({"message_type": "vault", **line}))
         else:
