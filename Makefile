@@ -67,8 +67,8 @@ bench: setup ## Agent, restic and borg on the same corpora, into benchmarks/resu
 bench-fleet: setup ## 1,000 daemons on one gateway, into benchmarks/results/latest-fleet.json (BENCH_ARGS=--short: two minutes)
 	@exec $(BIN)/python -m benchmarks.bench_fleet $(BENCH_ARGS)
 
-bench-storage: setup ## What storage costs, into benchmarks/results/latest-storage.json
-	$(call run_if_built,benchmarks.bench_storage)
+bench-storage: setup ## What storage costs, into benchmarks/results/latest-storage.json (BENCH_ARGS=--short: two minutes)
+	@exec $(BIN)/python -m benchmarks.bench_storage $(BENCH_ARGS)
 
 defences: setup ## Each law's test with its defence taken away: fails unless that test fails
 	$(call run_if_built,tests.defences)
