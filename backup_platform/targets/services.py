@@ -28,6 +28,7 @@ FIXED = ("kind", "tenant_id", "path", "bucket", "prefix", "home")
 """What a target is: other values would leave its copies behind, unseen."""
 CHANGEABLE = ("name", "endpoint", "region", "allow_private", "storage_class", "lock_days", "parity_percent",
               "capacity_bytes", "watermark_percent", "price", "currency")  # fmt: skip
+KEPT = (*CHANGEABLE, "sealed", "flags", "probed_at")
 
 
 def create_target(
@@ -43,7 +44,7 @@ def create_target(
     if target.kind == TargetKind.LOCAL:
         _make_directory(target)
     with transaction.atomic():
-        _save(target, new=True)
+        _save(target)
         _note("target.added", target, actor, **_shown(target, (*PLACE_FIELDS, *CHANGEABLE)))
         if probe:
             ask_probe(target, actor=actor)
@@ -53,22 +54,19 @@ def create_target(
 def change_target(target: Target, credentials: Credentials | None, *, actor: str, staff: bool) -> Target:
     """Keep a target that the caller changed. Another endpoint needs its credentials entered anew.
 
-    What another probe is needed for asks for it. Raises TargetRefused, also for a field that says where its copies lie.
+    What another probe is needed for asks for it. The caller may have read the row a while ago: what it did not change
+    itself is taken from the row as it is now. Raises TargetRefused, also for a field that says where its copies lie.
     """
-    before = _row(target)
-    if any(getattr(before, name) != getattr(target, name) for name in FIXED):
-        raise TargetRefused("Kind, tenant, bucket, prefix and directory of a target stay: its copies lie there. Add a"
-                            " new target, and drain this one.")  # fmt: skip
-    if before.home:
-        raise TargetRefused("The platform's own directory is set up by its operator, not here.")
-    settle(target, credentials, staff=staff)
-    _refuse_sent_elsewhere(before, target, credentials)
-    changed = [name for name in CHANGEABLE if getattr(before, name) != getattr(target, name)]
-    untried = credentials is not None or bool({"endpoint", "region"} & set(changed))
-    if untried:
-        target.flags, target.probed_at = {}, None
+    _refuse_fixed(_row(target), target)
+    settle(target, credentials, staff=staff)  # looks the endpoint's name up: not while the row is locked
     with transaction.atomic():
-        _save(target, new=False)
+        before = _locked(target)
+        _refuse_fixed(before, target)
+        _refuse_sent_elsewhere(before, target, credentials)
+        changed = [name for name in CHANGEABLE if getattr(before, name) != getattr(target, name)]
+        untried = credentials is not None or bool({"endpoint", "region"} & set(changed))
+        _take_over(before, target, credentials, untried=untried)
+        _save(target, fields=KEPT)
         if changed:
             _note("target.changed", target, actor, **_shown(target, changed))
         if credentials is not None:
@@ -125,6 +123,24 @@ def _make_directory(target: Target) -> None:
         raise TargetRefused(f"The directory cannot be used. {fault}", "path") from None
 
 
+def _refuse_fixed(before: Target, target: Target) -> None:
+    if any(getattr(before, name) != getattr(target, name) for name in FIXED):
+        raise TargetRefused("Kind, tenant, bucket, prefix and directory of a target stay: its copies lie there. Add a"
+                            " new target, and drain this one.")  # fmt: skip
+    if before.home:
+        raise TargetRefused("The platform's own directory is set up by its operator, not here.")
+    if before.state == TargetState.RETIRED:
+        raise TargetRefused(f"{before.name} is retired: it is not used any more. Add a new target.")
+
+
+def _take_over(before: Target, target: Target, credentials: Credentials | None, *, untried: bool) -> None:
+    """What the row says now and the caller may not: the credentials above all, which belong to the row's endpoint."""
+    target.state = before.state
+    target.flags, target.probed_at = ({}, None) if untried else (before.flags, before.probed_at)
+    if credentials is None:
+        target.sealed = before.sealed
+
+
 def _refuse_sent_elsewhere(before: Target, target: Target, credentials: Credentials | None) -> None:
     """Whoever may change a target must not be able to let its credentials sign for a server of their choice."""
     moved = (before.endpoint, before.allow_private) != (target.endpoint, target.allow_private)
@@ -150,10 +166,16 @@ def _row(target: Target) -> Target:
         return Target.objects.get(pk=target.pk)
 
 
-def _save(target: Target, *, new: bool) -> None:
+def _locked(target: Target) -> Target:
+    with without_tenant_scope("a shared target belongs to no tenant"):
+        return Target.objects.select_for_update(of=("self",)).get(pk=target.pk)
+
+
+def _save(target: Target, fields: Iterable[str] | None = None) -> None:
+    """Make the row, or write these fields of it."""
     try:
         with transaction.atomic(), without_tenant_scope("a shared target belongs to no tenant"):
-            target.save(force_insert=new)
+            target.save(force_insert=fields is None, update_fields=fields)
     except IntegrityError:
         raise TargetRefused(f"There is a target named {target.name!r} already.", "name") from None
 
