@@ -6,5 +6,7 @@ import os
 
 from django.core.asgi import get_asgi_application
 
+from backup_platform.console.bodies import BoundedBodies
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "backup_platform.settings.production")
-application = get_asgi_application()
+application = BoundedBodies(get_asgi_application())

@@ -16,11 +16,14 @@ from dataclasses import dataclass
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-METADATA = frozenset(
-    ipaddress.ip_address(text)
-    for text in ("169.254.169.254", "169.254.170.2", "100.100.100.200", "168.63.129.16", "192.0.0.192",
-                 "fd00:ec2::254", "fe80::a9fe:a9fe")
+METADATA = tuple(
+    ipaddress.ip_network(text)
+    for text in ("169.254.169.0/24", "169.254.170.0/24", "100.100.100.200", "168.63.129.16", "192.0.0.192",
+                 "fd00:ec2::/32", "fd20:ce::254", "fe80::a9fe:a9fe")
 )  # fmt: skip
+"""Whole networks where a cloud answers at several of its addresses: some of these hand out keys too."""
+UNICAST = ipaddress.ip_network("2000::/3")
+"""All IPv6 addresses that are routed in public. Others may be anything inside, such as fec0::/10 below an emulator."""
 CARRIERS = tuple(
     ipaddress.ip_network(text)
     for text in ("2002::/16", "2001::/32", "64:ff9b::/96", "64:ff9b:1::/48", "::/96", "::ffff:0:0:0/96")
@@ -55,7 +58,7 @@ def check_address(address: Address, allowed: Iterable[Network], advice: str = WE
     `advice` ends the sentence "Use a public address, or …".
     """
     address = _plain(address)
-    if address in METADATA:
+    if any(one in network for one in (address, *_carried(address)) for network in METADATA):
         raise AddressRefused("It leads to a cloud's service for its own machines, which is never allowed.")
     if any(address in network for network in allowed if network.version == address.version):
         return True
@@ -69,7 +72,7 @@ def check_address(address: Address, allowed: Iterable[Network], advice: str = WE
 
 def is_public(address: Address) -> bool:
     """Whether an address is a public unicast address that stands for itself."""
-    if isinstance(address, ipaddress.IPv6Address) and any(address in carrier for carrier in CARRIERS):
+    if isinstance(address, ipaddress.IPv6Address) and (address not in UNICAST or _is_carrier(address)):
         return False
     special = address.is_multicast or address.is_reserved or address.is_unspecified or address.is_link_local
     return address.is_global and not special
@@ -90,6 +93,20 @@ def resolve(host: str, port: int, allowed: Iterable[Network], advice: str = WEBH
         raise AddressRefused("Its host name has no address.")
     inside = [check_address(address, allowed, advice) for address in addresses]
     return Resolved(host, _plain(addresses[0]), inside[0])
+
+
+def _is_carrier(address: ipaddress.IPv6Address) -> bool:
+    return any(address in carrier for carrier in CARRIERS)
+
+
+def _carried(address: Address) -> list[ipaddress.IPv4Address]:
+    """The IPv4 addresses that an IPv6 address may lead to, by every way of carrying one that is in use."""
+    if not isinstance(address, ipaddress.IPv6Address) or not _is_carrier(address):
+        return []
+    bits = int(address)
+    split = (bits >> 64 & 0xFFFF) << 16 | bits >> 40 & 0xFFFF  # in a translator's prefix of 48 bits
+    found = [ipaddress.IPv4Address(one) for one in (bits & 0xFFFF_FFFF, split)]
+    return [*found, *(address.teredo or ()), *([address.sixtofour] if address.sixtofour else [])]
 
 
 def _plain(address: Address) -> Address:

@@ -9,7 +9,7 @@ from django.http import Http404
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import mixins, serializers, status, viewsets
 from rest_framework.decorators import action
-from rest_framework.exceptions import PermissionDenied, ValidationError
+from rest_framework.exceptions import PermissionDenied, Throttled, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -23,6 +23,7 @@ from backup_platform.policies.registry import check_settings
 from backup_platform.retention.errors import RetentionRefused
 from backup_platform.retention.holds import release_hold, set_hold
 from backup_platform.retention.models import Hold, HoldScope
+from backup_platform.retention.one_preview import PreviewBusy, one_preview
 from backup_platform.retention.previewing import preview_now, preview_policy
 from backup_platform.retention.services import bring_back, expire_by_hand, snapshot_of
 from backup_platform.retention.telling import preview_as_data
@@ -85,18 +86,25 @@ class RetentionPreviewView(APIView):
         return _preview(request, policy, {**own, **checked.values}, asked.validated_data.get("machine"))
 
 
+RETRY_SECONDS = 5
+
+
 def _preview(request: Request, policy: Any, settings: dict[str, Any], wanted: Any) -> Response:
     actor = asking(request)
     if not (can(actor, "snapshots.view") and can(actor, "policies.view")):
         raise PermissionDenied
     machine = _row(request, Machine, wanted)
     machines = [machine] if machine else None
-    if policy is not None:
-        return Response(preview_as_data(preview_policy(policy, settings, machines)))
-    tenant_id = machine.tenant_id if machine else actor.tenant.pk if actor.tenant else None
+    named = policy or machine
+    tenant_id = named.tenant_id if named else actor.tenant.pk if actor.tenant else None
     if tenant_id is None:
         raise ValidationError({"machine": "Name a machine or a policy: you see several tenants."})
-    return Response(preview_as_data(preview_now(tenant_id, machines)))
+    try:
+        with one_preview(tenant_id):
+            found = preview_policy(policy, settings, machines) if policy else preview_now(tenant_id, machines)
+    except PreviewBusy as busy:
+        raise Throttled(wait=RETRY_SECONDS, detail=str(busy)) from None
+    return Response(preview_as_data(found))
 
 
 def _row(request: Request, model: Any, wanted: Any) -> Any:

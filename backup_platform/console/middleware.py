@@ -34,12 +34,19 @@ class SecurityHeadersMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Answer, and keep pages that show a tenant's data out of shared caches."""
-        response = self.get_response(request)
+        response = _refusal(request) or self.get_response(request)
         response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
         response.headers.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
         if not request.path.startswith("/static/"):
             response.headers.setdefault("Cache-Control", "no-store")
         return response
+
+
+def _refusal(request: HttpRequest) -> HttpResponse | None:
+    """The answer to an address with a NUL in it: no text in the database can hold one, so each search would fail."""
+    if "%00" not in request.META.get("QUERY_STRING", ""):
+        return None
+    return HttpResponse("The address holds a NUL character (%00).\n", status=400, content_type="text/plain")
 
 
 class PasswordChangeMiddleware:

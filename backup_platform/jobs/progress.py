@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 PHASES = {
@@ -11,6 +12,7 @@ PHASES = {
     "restoring": "Restoring",
 }
 FIGURES = ("bytes_done", "bytes_total", "files_done", "files_total", "rate", "remaining")
+FIGURE = re.compile(r"[A-Za-z][A-Za-z0-9_ ]{0,39}")
 LARGEST = 2**63 - 1
 LONGEST_NAME = 500
 
@@ -35,10 +37,10 @@ def _is_figure(value: Any) -> bool:
 
 
 def clean_counts(said: Any) -> dict[str, int]:
-    """A report's figures, by names of a few letters: at most fifty."""
+    """A report's figures, by names of a few letters and digits: at most fifty. Others no row or page could hold."""
     if not isinstance(said, dict):
         return {}
-    sound = {name: value for name, value in said.items() if isinstance(name, str) and len(name) <= 40}
+    sound = {name: value for name, value in said.items() if isinstance(name, str) and FIGURE.fullmatch(name)}
     return {name: int(value) for name, value in list(sound.items())[:50] if _is_count(value)}
 
 

@@ -98,7 +98,8 @@ def save_channel(channel: Channel, *, actor: str) -> None:
         if new:
             channel.created_by = actor[:200]
         channel.save()
-        _note("channel.added" if new else "channel.changed", channel, actor, level=channel.lowest_level)
+        _note("channel.added" if new else "channel.changed", channel, actor, level=channel.lowest_level,
+              leads_to=channel.settings)  # fmt: skip
 
 
 def remove_channel(channel: Channel, *, actor: str) -> None:

@@ -34,10 +34,11 @@ from .errors import RetentionRefused
 from .expiring import expire
 from .guarding import key_of
 from .judging import Judge, Judged
-from .models import Expiry, ExpiryStop, RetentionRules
+from .models import Expiry, ExpiryStop, Hold, RetentionRules
 from .planning import GOOD, LAST_GOOD, Decision
 from .running import ask_machine
 from .turns import take_turn
+from .weakening import tell_of_weaker
 
 MANAGE = "snapshots.manage"
 MOST_TAGS = 20
@@ -174,7 +175,10 @@ def confirm_stop(stop: ExpiryStop, *, by: Asker, seen: Iterable[str] | None = No
 
 
 def set_rules(tenant: Tenant, *, by: Asker, **values: Any) -> RetentionRules:
-    """Change a tenant's delays, guard and rule about releases; audited. Raises `RetentionRefused`."""
+    """Change a tenant's delays, guard and rule about releases; audited. Raises `RetentionRefused`.
+
+    What protects less than before is told as an alert: it is what somebody with a stolen account would begin with.
+    """
     actor = allowed(by, "tenant.manage", tenant)
     floors = {"undelete_days": settings.STRONGROOM_UNDELETE_DAYS, "shrink_days": settings.STRONGROOM_SHRINK_DAYS}
     for name, least in floors.items():
@@ -183,7 +187,7 @@ def set_rules(tenant: Tenant, *, by: Asker, **values: Any) -> RetentionRules:
     with tenant_scope(tenant), transaction.atomic():
         RetentionRules.objects.get_or_create(tenant=tenant)
         row = RetentionRules.objects.select_for_update(of=("self",)).get(tenant=tenant)
-        before = {name: getattr(row, name) for name in values}
+        before, former = {name: getattr(row, name) for name in values}, delays_of(tenant.pk)
         for name, value in values.items():
             setattr(row, name, value)
         try:
@@ -193,6 +197,10 @@ def set_rules(tenant: Tenant, *, by: Asker, **values: Any) -> RetentionRules:
         row.save(update_fields=list(values))
         record_audit("retention.rules_changed", actor=actor, object=f"tenant:{tenant.pk}", tenant=tenant,
                      before=before, after=values)  # fmt: skip
+        if row.release_needs_second and not former.release_needs_second:
+            # Else one person could switch it off again, and release alone what was set before.
+            Hold.objects.filter(tenant=tenant, released_at__isnull=True).update(needs_second=True)
+        tell_of_weaker(tenant, former, delays_of(tenant.pk), actor)
     return row
 
 

@@ -38,7 +38,9 @@ def test_a_backup_goes_from_the_queue_to_done(site, machine):
     assert agent_jobs.accept(job_id, offered.lease)
     assert (job(job_id).state, job(job_id).attempts, job(job_id).gateway) == ("running", 1, "g1")
     snapshot = uuid4()
-    assert agent_jobs.report(job_id, offered.lease, "done", snapshot=snapshot, counts={"files": 3, "bad": "x"})
+    assert agent_jobs.report(
+        job_id, offered.lease, "done", snapshot=snapshot, counts={"files": 3, "bad": "x", "a\0b": 1}
+    )
     ended = job(job_id)
     assert (ended.state, ended.snapshot, ended.counts, ended.lease_owner) == ("done", snapshot, {"files": 3}, "")
     assert ended.finished_at is not None

@@ -11,7 +11,7 @@ from django.urls import reverse
 from backup_platform.audit.models import Entry
 from backup_platform.jobs import agent_jobs, live
 from backup_platform.jobs.models import Job, JobLimits
-from backup_platform.tenants.models import Member, Role, User
+from backup_platform.tenants.models import CustomRole, Member, Role, User
 from backup_platform.tenants.scope import tenant_scope, without_tenant_scope
 from tests.jobs.machines import Site, job, start, state
 
@@ -178,3 +178,24 @@ def test_a_tenants_admin_sets_limits_of_their_own_tenant_and_it_is_audited(site,
     with without_tenant_scope("test"):
         assert not JobLimits.objects.exists()
         assert Entry.objects.latest("id").verb == "job_limits.removed"
+
+
+@pytest.mark.defence
+def test_a_restore_is_tried_again_by_those_only_who_may_ask_for_one(site, client):
+    machine = site.machines[0]
+    with tenant_scope(site.tenant):
+        failed = Job.objects.create(
+            tenant=site.tenant, kind="restore", subject="snapshot:x", dedupe_key="restore:x", machine=machine,
+            state="failed", spec={"snapshot": uuid4().hex, "paths": [], "into": ""},
+        )  # fmt: skip
+        role = CustomRole.objects.create(
+            tenant=site.tenant, name="Runner", permissions=["jobs.view", "jobs.run", "machines.view"]
+        )
+        user = User.objects.create_user("runner")
+        Member.objects.create(user=user, tenant=site.tenant, custom_role=role)
+    runner = Client()
+    runner.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+    retry = page("retry_job", failed.pk)
+    assert runner.get(page("change", failed.pk)).status_code == 200
+    assert (runner.get(retry).status_code, runner.post(retry).status_code) == (403, 403)
+    assert "There is no such snapshot" in client.post(retry, follow=True).content.decode()

@@ -151,6 +151,23 @@ def test_a_maintenance_window_and_thresholds_are_made_for_the_own_tenant(operato
     assert "thresholds.changed" in verbs()
 
 
+@pytest.mark.defence
+def test_thresholds_that_are_removed_leave_a_line(operator, tenant):
+    rules = WatchRules.objects.create(tenant=tenant, server_silent=1)
+    assert operator.post(page("watchrules_delete", rules.pk), {"post": "yes"}).status_code == 302
+    assert not WatchRules.objects.exists()
+    line = Entry.objects.get(verb="thresholds.removed")
+    assert (line.actor, line.tenant_id, line.detail["server_silent"]) == ("user operator-person", tenant.pk, 1)
+
+
+def test_the_audit_tells_where_a_channel_leads_and_nothing_secret(operator, hook, receiver):
+    changed = new_channel(address=receiver.url("/elsewhere/secret-path"), lowest_level="20")
+    operator.post(page("channel_change", hook.pk), changed)
+    line = Entry.objects.filter(verb="channel.changed").latest("id")
+    assert line.detail["leads_to"]["shown"].startswith("http://127.0.0.1")
+    assert "secret-path" not in str(line.detail)
+
+
 def test_a_delivery_is_sent_again_from_the_log(operator, tenant, hook, receiver):
     raise_alert(tenant.pk, "failed", "machine:x", "error", "It failed.")
     deliver_due()

@@ -27,7 +27,7 @@ INSIDE = [
     "100.100.100.200", "168.63.129.16", "192.0.0.192", "0.0.0.0", "255.255.255.255", "224.0.0.1", "240.0.0.1",  # noqa: S104
     "198.18.0.1", "::", "::1", "fc00::1", "fd00:ec2::254", "fe80::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1",
     "::ffff:169.254.169.254", "::127.0.0.1", "2002:7f00:1::", "64:ff9b::7f00:1", "64:ff9b:1::a00:1", "2001:0:7f00:1::",
-    "2001:db8::1",
+    "2001:db8::1", "fec0::2", "4000::1", "5f00::1",
 ]  # fmt: skip
 OUTSIDE = ["1.1.1.1", "93.184.215.14", "2606:4700:4700::1111", "::ffff:1.1.1.1"]
 
@@ -45,11 +45,30 @@ def test_public_addresses_are_allowed(text):
 
 
 @pytest.mark.defence
-@pytest.mark.parametrize("text", ["169.254.169.254", "::ffff:169.254.169.254", "fd00:ec2::254", "168.63.129.16"])
+@pytest.mark.parametrize("text", [
+    "169.254.169.254", "::ffff:169.254.169.254", "fd00:ec2::254", "168.63.129.16", "169.254.170.23", "fd00:ec2::23",
+    "fd20:ce::254",
+])  # fmt: skip
 def test_a_clouds_own_service_stays_closed_in_networks_that_the_operator_allowed(text):
     everything = safe_addresses.networks(["0.0.0.0/0", "::/0"])
     with pytest.raises(safe_addresses.AddressRefused, match="never"):
         safe_addresses.check_address(ipaddress.ip_address(text), everything)
+
+
+@pytest.mark.defence
+@pytest.mark.parametrize("text", [
+    "64:ff9b::a9fe:a9fe", "64:ff9b:1:a9fe:a9:fe00::", "2002:a9fe:a9fe::1", "::169.254.169.254",
+    "::ffff:0:169.254.169.254",
+])  # fmt: skip
+def test_no_address_that_carries_anothers_leads_to_a_clouds_own_service(text):
+    everything = safe_addresses.networks(["0.0.0.0/0", "::/0"])
+    with pytest.raises(safe_addresses.AddressRefused, match="never"):
+        safe_addresses.check_address(ipaddress.ip_address(text), everything)
+
+
+def test_translated_addresses_are_reached_where_the_operator_allows_them():
+    everything = safe_addresses.networks(["0.0.0.0/0", "::/0"])
+    assert safe_addresses.check_address(ipaddress.ip_address("64:ff9b::808:808"), everything) is True
 
 
 def test_an_allowed_network_opens_itself_and_no_other():

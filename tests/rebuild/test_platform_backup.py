@@ -51,6 +51,16 @@ def test_only_the_public_half_stays_with_the_platform(operator: Path, strongroom
         install_public_key(RSA.generate(2048).export_key())
 
 
+@pytest.mark.defence
+def test_another_operators_key_leaves_a_line_that_names_both(operator: Path):
+    other = RSA.generate(3072).public_key().export_key()
+    install_public_key(other, actor="command of eve")
+    with without_tenant_scope("test"):
+        first, second = Entry.objects.filter(verb="operator_key.installed").order_by("id")
+    assert first.detail["before"] is None
+    assert (second.actor, second.detail["before"]) == ("command of eve", first.detail["key"])
+
+
 def test_restored_platform_knows_all_that_it_knew(aftermath: Aftermath, operator: Path, tmp_path: Path, settings):
     call_command("back_up_platform")
     authority = (aftermath.world.gateway.home / "authority" / "ca.pem").read_bytes()

@@ -17,13 +17,19 @@ from backup_platform.console.model_admin import TenantModelAdmin
 from backup_platform.console.site import actor_of
 from backup_platform.jobs import people
 from backup_platform.jobs.errors import JobRefused
-from backup_platform.jobs.models import UNFINISHED
+from backup_platform.jobs.models import UNFINISHED, JobKind
+from backup_platform.tenants.access import can
 
 
 def _name(request):
     actor = actor_of(request)
     assert actor is not None, "the permission was asked before"
     return actor.name
+
+
+def _may_ask_for(request, job):
+    """Whether this person may ask for such a job at all: a restore that failed is no way around that right."""
+    return job.kind != JobKind.RESTORE or can(actor_of(request), "restores.request", job.machine)
 
 
 class JobActs(TenantModelAdmin):
@@ -35,7 +41,8 @@ class JobActs(TenantModelAdmin):
 
     def has_retry_permission(self, request, object_id=None):
         """Whether this person may try this job again."""
-        return self._may_act(request, object_id, people.RETRIED)
+        job = self.get_object(request, object_id) if object_id else None
+        return self._may_act(request, object_id, people.RETRIED) and (job is None or _may_ask_for(request, job))
 
     def has_retry_failed_permission(self, request):
         """Whether this person may try again what failed, in the one tenant that they look at."""
@@ -62,6 +69,8 @@ class JobActs(TenantModelAdmin):
     def retry_job(self, request, object_id):
         """Ask, then make the job anew. A GET only asks."""
         job = self._job(request, object_id)
+        if not _may_ask_for(request, job):
+            raise PermissionDenied
         if request.method != "POST":
             question = "The same job is put on the list again, now, with the settings that it had."
             return self._ask(request, job, "Try it again?", question, "Try again", danger=False)

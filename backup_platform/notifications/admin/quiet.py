@@ -85,8 +85,16 @@ class WatchRulesAdmin(TenantModelAdmin):
         """Save it, with a line in the audit: thresholds decide what is never heard of."""
         obj.tenant_id = obj.tenant_id or tenant_shown(request).pk
         super().save_model(request, obj, form, change)
-        record_audit("thresholds.changed", actor=person_of(request), object=f"tenant:{obj.tenant_id}",
-                     tenant=obj.tenant_id, **{name: getattr(obj, name) for name in self.hours})  # fmt: skip
+        self._note(request, obj, "thresholds.changed")
+
+    def delete_model(self, request, obj):
+        """Go back to the platform's thresholds, with a line in the audit for the same reason."""
+        self._note(request, obj, "thresholds.removed")
+        super().delete_model(request, obj)
+
+    def _note(self, request, obj, verb):
+        record_audit(verb, actor=person_of(request), object=f"tenant:{obj.tenant_id}", tenant=obj.tenant_id,
+                     **{name: getattr(obj, name) for name in self.hours})  # fmt: skip
 
     @display(description="Thresholds of")
     def name_shown(self, rules):

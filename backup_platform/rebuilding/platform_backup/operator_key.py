@@ -6,7 +6,9 @@ from pathlib import Path
 
 from Crypto.PublicKey import RSA
 from Crypto.PublicKey.RSA import RsaKey
+from django.db import transaction
 
+from backup_platform.audit.services import record as record_audit
 from backup_platform.catalog import stores
 from backup_platform.embedded.durable_files import write_private
 from backup_platform.rebuilding.errors import RebuildRefused
@@ -21,11 +23,25 @@ def public_key_path() -> Path:
     return stores.home() / PUBLIC_KEY
 
 
-def install_public_key(pem: bytes) -> str:
-    """Keep a public key (PEM) as the operator's; its SHA-256. RebuildRefused when it is none that may be used."""
+def install_public_key(pem: bytes, *, actor: str = "the operator") -> str:
+    """Keep a public key (PEM) as the operator's; its SHA-256. RebuildRefused when it is none that may be used.
+
+    Audited with the one that was there before: whoever has the private half opens every backup from now on.
+    """
     key, key_hash = _checked(pem)
-    write_private(public_key_path(), key.public_key().export_key(format="PEM").decode("ascii") + "\n")
+    with transaction.atomic():
+        record_audit("operator_key.installed", actor=actor, object="operator_key", key=key_hash, before=_former())
+        write_private(public_key_path(), key.public_key().export_key(format="PEM").decode("ascii") + "\n")
     return key_hash.hex()
+
+
+def _former() -> bytes | None:
+    """The hash of the key that is there; None for none, and for one that cannot be read any more."""
+    try:
+        found = operator_key()
+    except RebuildRefused:
+        return None
+    return found[1] if found else None
 
 
 def operator_key() -> tuple[RsaKey, bytes] | None:

@@ -21,6 +21,7 @@ from backup_platform.policies.models import Policy
 from backup_platform.policies.registry import SETTINGS, complete, settings_of
 from backup_platform.policies.services import change_policy
 from backup_platform.retention.announcing import announcement
+from backup_platform.retention.one_preview import PreviewBusy, one_preview
 from backup_platform.retention.planning import LAST_GOOD
 from backup_platform.retention.previewing import preview_now, preview_policy
 from backup_platform.retention.rules import rules_of
@@ -58,8 +59,12 @@ def preview_page(page, request):
     tenant_id = machine.tenant_id if machine else actor.tenant.pk if actor.tenant else None
     if tenant_id is None:
         return _shown(page, request, {"title": "Retention preview", "silence": "Choose a tenant first."})
-    found = preview_now(tenant_id, [machine] if machine else None)
     title = f"What expires next on {machine.name}" if machine else "What expires next"
+    try:
+        with one_preview(tenant_id):
+            found = preview_now(tenant_id, [machine] if machine else None)
+    except PreviewBusy as busy:
+        return _shown(page, request, {"title": title, "silence": str(busy)})
     return _shown(page, request, {"title": title, **_figures(found, machine)})
 
 
@@ -74,7 +79,11 @@ def _of_policy(page, request, sent, policy, machine):
     wanted = {**others, **form.settings()} if tried else dict(policy.settings)
     if request.method == "POST" and "save" in request.POST:
         return _save(request, policy, wanted)
-    found = preview_policy(policy, wanted, [machine] if machine else None)
+    try:
+        with one_preview(policy.tenant_id):
+            found = preview_policy(policy, wanted, [machine] if machine else None)
+    except PreviewBusy as busy:
+        return _shown(page, request, {**context, "silence": str(busy)})
     fields = {field: sent.get(field, "") for field in form.fields} if tried else {}
     context["words"], context["query"] = rules_of(wanted).words(), urlencode({"policy": policy.pk, **fields})
     return _shown(page, request, {**context, **_figures(found, machine)})

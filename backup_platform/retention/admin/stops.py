@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 from django.contrib import admin
 from django.http import Http404
 from unfold.decorators import action, display
@@ -46,8 +48,13 @@ class ExpiryStopAdmin(AskingAdmin, TenantModelAdmin):
         if row is None:
             raise Http404
 
+        if request.method != "POST":
+            request.session[_shown_key(row)] = _fingerprint(row)
+
         def act(stop, _reason):
-            confirm_stop(stop, by=asking(request))
+            if request.session.get(_shown_key(stop)) != _fingerprint(stop):
+                raise RetentionRefused("It was not shown to you as it is now; look at it, and confirm it then.")
+            confirm_stop(stop, by=asking(request), seen=stop.snapshots)
             return "The run goes on. What it lets expire can be brought back for some days."
 
         may = can(asking(request), MANAGE, row.machine)
@@ -77,6 +84,15 @@ class ExpiryStopAdmin(AskingAdmin, TenantModelAdmin):
     @display(description="Confirmed")
     def confirmed_shown(self, stop):
         return showing.moment(stop.confirmed_at)
+
+
+def _fingerprint(stop):
+    """Stands for exactly these snapshots: what was asked about is what is confirmed, and nothing that came since."""
+    return sha256("".join(sorted(stop.snapshots)).encode()).hexdigest()
+
+
+def _shown_key(stop):
+    return f"stop-{stop.pk}"
 
 
 def _question(stop):

@@ -36,7 +36,7 @@ class Command(OperatorCommand):
             raise CommandError("Give either --out DIR or --public FILE.")
         try:
             pem = self._make(out) if out else _read(public)
-            fingerprint = install_public_key(pem)
+            fingerprint = install_public_key(pem, actor=self.actor)
         except (RebuildRefused, KeyFault) as fault:
             raise CommandError(str(fault)) from None
         except OSError as fault:
