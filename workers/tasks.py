@@ -120,6 +120,11 @@ def daily() -> None:
     housekeeping.daily()
 
 
+@app.task(name="strongroom.ask_again")
+def ask_again() -> None:
+    run_alone("ask_again", housekeeping.ask_for_what_is_left)
+
+
 @app.task(name="strongroom.canary")
 def canary() -> None:
     beat()

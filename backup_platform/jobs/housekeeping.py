@@ -30,13 +30,20 @@ def sweep_now() -> Swept:
     return sweep()
 
 
+def ask_for_what_is_left() -> None:
+    """Twice an hour: what the rows say is still to be done, though its job failed for good or was never made."""
+    with without_tenant_scope("housekeeping concerns every tenant"):
+        asked = ask_again()
+        if asked:
+            logger.info("Work that was left was asked for again.", extra={"count": asked})
+
+
 def daily() -> None:
-    """Once a day: sessions that nobody came back to, work whose job failed for good, and the list of jobs long done."""
+    """Once a day: sessions that nobody came back to, and the list of jobs long done."""
     with without_tenant_scope("housekeeping concerns every tenant"):
         abandoned = abandon_idle_sessions()
         if abandoned:
             logger.info("Idle sessions were abandoned.", extra={"count": abandoned})
-        ask_again()
         _forget_done()
 
 

@@ -53,7 +53,8 @@ def words_for(job: Job, progress: dict[str, Any]) -> str:
         return "Waits for its machine to go on"
     if job.state == JobState.QUEUED and job.next_attempt_at > timezone.now():
         seconds = (job.next_attempt_at - timezone.now()).total_seconds()
-        return f"{'Tried again' if job.attempts else 'Offered'} in {showing.duration(max(seconds, 1))}"
+        offered = job.machine_id is not None and not job.attempts
+        return f"{'Offered' if offered else 'Tried again'} in {showing.duration(max(seconds, 1))}"
     if job.state in WAITING:
         return WAITING[JobState(job.state)]
     if job.state != JobState.RUNNING:

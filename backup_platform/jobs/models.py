@@ -77,6 +77,9 @@ class Job(models.Model):
     dedupe_key = models.CharField(max_length=200, help_text="No two unfinished jobs have the same.")
     state = models.CharField(max_length=16, choices=JobState.choices, default=JobState.QUEUED)
     attempts = models.PositiveIntegerField(default=0, help_text="Raised before the work, so that a crash counts.")
+    lost = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="Times in a row that its worker died; these count as no attempts."
+    )
     lease_owner = models.CharField(max_length=64, blank=True, default="")
     lease_until = models.DateTimeField(null=True, blank=True)
     next_attempt_at = models.DateTimeField(default=timezone.now)
@@ -156,7 +159,7 @@ class Job(models.Model):
                 name="job_held",
             ),
             models.Index(fields=["machine"], condition=Q(machine__isnull=False, state="queued"), name="job_waiting"),
-            models.Index(fields=["subject"], name="job_subject"),
+            models.Index(fields=["subject"], condition=~Q(kind="backup"), name="job_subject"),
         ]
 
     def __str__(self) -> str:

@@ -10,9 +10,6 @@ work meanwhile, so a job that only waits (`defer`) is due at once: no wake-up fa
 from __future__ import annotations
 
 import logging
-import os
-import secrets
-import socket
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -24,6 +21,7 @@ from django.utils import timezone
 
 from backup_platform.dispatch import send
 from backup_platform.jobs.models import Job, JobState
+from backup_platform.jobs.owners import new_owner
 from backup_platform.jobs.routes import route_of
 from backup_platform.jobs.states import Step, take
 from backup_platform.jobs.telling import tell
@@ -34,7 +32,8 @@ logger = logging.getLogger(__name__)
 LEASE = timedelta(seconds=120)
 """A worker that has not renewed for this long is taken for dead."""
 MAX_ATTEMPTS = 5
-"""After as many starts a job is poison: it fails and is shown to people."""
+"""After as many attempts that failed a job fails for good, and is shown. One whose worker died, or that waited
+for something, is taken back."""
 FIRST_BACKOFF = timedelta(seconds=10)
 LONGEST_BACKOFF = timedelta(minutes=10)
 MAX_ERROR = 500
@@ -79,13 +78,13 @@ def enqueue(kind: str, *, subject: str, tenant_id: UUID | None, dedupe_key: str 
 def claim(job_id: UUID, owner: str | None = None) -> Job | None:
     """Take a due job: its attempt is counted before the work starts. None when there is nothing to do.
 
-    A job that has been started five times without an end is failed instead. Works in any scope: a worker takes what
+    A job whose attempts are used up is failed instead. Works in any scope: a worker takes what
     the message names, and opens the job's tenant scope afterwards.
     """
     with without_tenant_scope("a worker takes whatever job its message names"):
         now = timezone.now()
         due = Job.objects.filter(pk=job_id, machine__isnull=True, next_attempt_at__lte=now)
-        owner = owner or _owner()
+        owner = owner or new_owner()
         taken = take(
             Step.CLAIM,
             due.filter(attempts__lt=MAX_ATTEMPTS),
@@ -125,8 +124,8 @@ def fail(job: Job, error: str) -> bool:
         tell([job.pk] if failed else [])
         return failed
     pause = min(FIRST_BACKOFF * 2 ** (job.attempts - 1), LONGEST_BACKOFF)
-    again = {"next_attempt_at": now + pause, "sent_count": 0, "sent_at": None, "last_error": error[:MAX_ERROR]}
-    return bool(take(Step.TRY_AGAIN, _mine(job), lease_owner="", lease_until=None, **again))
+    free = {"lease_owner": "", "lease_until": None, "sent_count": 0, "sent_at": None, "lost": 0}
+    return bool(take(Step.TRY_AGAIN, _mine(job), next_attempt_at=now + pause, last_error=error[:MAX_ERROR], **free))
 
 
 def defer(job: Job, pause: timedelta, reason: str = "") -> bool:
@@ -140,6 +139,7 @@ def defer(job: Job, pause: timedelta, reason: str = "") -> bool:
         Step.WAIT,
         _mine(job),
         attempts=Greatest(F("attempts") - 1, 0),
+        lost=0,
         next_attempt_at=Case(asked_again, default=now + pause),
         sent_count=0,
         sent_at=None,
@@ -155,7 +155,3 @@ def defer(job: Job, pause: timedelta, reason: str = "") -> bool:
 
 def _mine(job: Job) -> QuerySet[Job]:
     return Job.objects.filter(pk=job.pk, state=JobState.RUNNING, lease_owner=job.lease_owner)
-
-
-def _owner() -> str:
-    return f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(6)}"

@@ -113,7 +113,7 @@ def test_a_claim_that_was_lost_can_write_nothing_more(tenant, sent):
     later(200)
     sweeping.sweep()
     new = services.claim(job_id)
-    assert new.attempts == 2
+    assert (new.attempts, new.lost) == (1, 1)
     for write in (services.renew, services.finish):
         assert not write(old)
     assert not services.fail(old, "late")
@@ -131,14 +131,17 @@ def test_renewing_keeps_the_claim_and_says_how_far_it_is(tenant, sent):
     assert Job.objects.get().progress == {"done": 5}
 
 
-def test_a_worker_that_dies_five_times_fails_the_job(tenant, sent):
+def test_a_worker_that_dies_ten_times_in_a_row_fails_the_job(tenant, sent):
     job_id = enqueue(tenant)
-    for _ in range(5):
+    for death in range(1, 11):
+        later(60)
         assert services.claim(job_id) is not None
         later(200)
-        swept = sweeping.sweep()
-    assert swept.failed == 1
-    assert Job.objects.get().state == "failed"
+        assert sweeping.sweep().failed == (death == 10)
+    job = Job.objects.get()
+    assert (job.state, job.last_error) == ("failed", "Its worker died, ten times in a row.")
+    later(3600)
+    assert services.claim(job_id) is None
 
 
 def test_waiting_is_no_failure_and_sleeps(tenant, sent):
@@ -174,17 +177,34 @@ def test_a_sleeping_job_that_is_asked_for_is_due_at_once(tenant, sent):
     assert services.claim(job_id) is not None
 
 
-def test_a_lost_message_is_sent_again_at_doubling_intervals(tenant, sent):
-    job_id = enqueue(tenant)
+def times_sent(sent, seconds: int) -> list[int]:
+    """When the sweep sent something, looked at every five seconds."""
     sent.clear()
     times = []
-    for second in range(0, 300, 5):
+    for second in range(0, seconds, 5):
         sweeping.sweep()
         if sent:
             times.append(second)
             sent.clear()
         later(5)
-    assert times == [15, 45, 105, 225]
+    return times
+
+
+def test_a_message_that_nobody_takes_is_sent_again_at_doubling_intervals(tenant, sent, monkeypatch):
+    monkeypatch.setattr(sweeping, "queue_length", lambda queue: 7)
+    job_id = enqueue(tenant)
+    assert times_sent(sent, 300) == [15, 45, 105, 225]
+    Job.objects.update(sent_count=1000, sent_at=timezone.now())
+    assert times_sent(sent, 500) == [480], "it is never left for longer"
+    assert services.claim(job_id) is not None
+
+
+def test_a_lost_message_is_sent_again_in_a_quarter_minute_however_often_it_is_lost(tenant, sent, monkeypatch):
+    """In an empty queue no message waits. Of the other queues' lengths nothing follows."""
+    monkeypatch.setattr(sweeping, "queue_length", lambda queue: {"verify": 0}.get(queue, 7))
+    job_id = enqueue(tenant)
+    Job.objects.update(sent_count=30)
+    assert times_sent(sent, 100) == [15, 30, 45, 60, 75, 90]
     assert services.claim(job_id) is not None
 
 

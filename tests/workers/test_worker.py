@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
 from datetime import timedelta
 
-import pytest
 import redis
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
@@ -23,50 +20,8 @@ from backup_platform.jobs.sweeping import sweep
 from backup_platform.policies.models import Assignment, Plan, Policy
 from backup_platform.policies.planning import replan
 from backup_platform.tenants.scope import tenant_scope
-from tests.catalog.stage import Backup, contents, make_machine, make_vault
-
-PATIENCE = 60
-
-
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain: {what}"
-        time.sleep(0.05)
-
-
-@pytest.fixture
-def backup(transactional_db, strongroom_home, servers, monkeypatch) -> Iterator[Backup]:
-    dispatch._producer_app.cache_clear()
-    monkeypatch.setattr(dispatch, "_closed_until", 0.0)
-    redis.Redis.from_url(servers.valkey_url).flushdb()
-    vault = make_vault("north", 7001)
-    with tenant_scope(vault.tenant_id):
-        yield Backup(make_machine(vault, "alpha"))
-    dispatch._producer_app.cache_clear()
-
-
-@pytest.fixture
-def start_worker(platform_environment, tmp_path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start(*more: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "celery", "-A", "workers.app", "worker", "--pool", "prefork", "-c", "1"]
-        command += ["--queues", ",".join(dispatch.QUEUES), "--without-gossip", "--without-mingle", *more]
-        with (tmp_path / "worker.log").open("ab") as log:
-            process = subprocess.Popen(command, env=platform_environment, stdout=log, stderr=log)
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.terminate()
-    for process in started:
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+from tests.catalog.stage import contents
+from tests.workers.conftest import wait_until
 
 
 def test_a_worker_brings_a_backup_from_received_to_verified(backup, start_worker):
@@ -83,12 +38,14 @@ def test_lost_messages_are_made_up_for_by_the_sweep_and_the_canary_proves_life(b
     broker.flushdb()
     assert not is_worker_alive()
     Job.objects.update(sent_at=timezone.now() + timedelta(hours=1))  # so that the worker's own first sweep leaves them
-    # What beat's ticks do every few seconds, here without waiting for them.
     start_worker()
 
     def sweep_again() -> bool:
-        Job.objects.update(sent_at=timezone.now() - timedelta(hours=2))
-        sweep()
+        """What beat's ticks do every few seconds, here as soon as the worker has taken what it was sent: a sweep for
+        each look would send faster than it can work."""
+        if not any(dispatch.queue_length(queue) for queue in dispatch.QUEUES):
+            Job.objects.update(sent_at=timezone.now() - timedelta(hours=2))
+            sweep()
         return Snapshot.objects.get(pk=committed.snapshot).state == "verified"
 
     wait_until(sweep_again, "verified although every first message was lost")

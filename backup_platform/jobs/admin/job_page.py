@@ -126,7 +126,9 @@ class JobAdmin(LiveParts, JobActs):
 
     @display(description="Attempts")
     def attempts_shown(self, job):
-        return f"{job.attempts} of at most {job.max_attempts}" if job.machine_id else str(job.attempts)
+        if job.machine_id:
+            return f"{job.attempts} of at most {job.max_attempts}"
+        return f"{job.attempts}, and its worker died {job.lost} times in a row" if job.lost else str(job.attempts)
 
     @display(description="Snapshot")
     def snapshot_shown(self, job):

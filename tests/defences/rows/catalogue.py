@@ -476,16 +476,17 @@ ROWS = (
     defence(
         "job-poison",
         "jobs",
-        "A job that killed its worker five times is not started again.",
-        Edit("backup_platform.jobs.sweeping:_free_expired", "attempts__gte=MAX_ATTEMPTS", "attempts__gte=10**6"),
-        f"{JOBS}::test_a_worker_that_dies_five_times_fails_the_job",
+        "A job that killed its worker ten times in a row is not started again.",
+        Edit("backup_platform.jobs.sweeping:_fail_poisonous", "lost__gte=MAX_LOST - 1", "lost__gte=10**4"),
+        f"{JOBS}::test_a_worker_that_dies_ten_times_in_a_row_fails_the_job",
     ),
     defence(
         "job-lost-message",
         "jobs",
         "A lost message is sent again by the sweep.",
         Edit("backup_platform.jobs.sweeping:sweep", "_send_due(now)", "0"),
-        f"{JOBS}::test_a_lost_message_is_sent_again_at_doubling_intervals",
+        f"{JOBS}::test_a_message_that_nobody_takes_is_sent_again_at_doubling_intervals",
+        f"{JOBS}::test_a_lost_message_is_sent_again_in_a_quarter_minute_however_often_it_is_lost",
     ),
     defence(
         "job-in-tenant-scope",
