@@ -41,6 +41,7 @@ TICKS = {
     "strongroom.targets_away": (120, "tier"),
     "strongroom.unfinished_uploads": (24 * 3600, "tier"),
     "strongroom.daily": (24 * 3600, "control"),
+    "strongroom.ask_again": (1800, "control"),
     "strongroom.ask_for_reclaim": (300, "control"),
     "strongroom.scrub": (60, "control"),
     "strongroom.platform_backup": (3600, "control"),
