@@ -1,8 +1,8 @@
 """The lease of a pack's row: whoever places, copies, evicts, compacts, heals or removes a pack holds it meanwhile.
 
 A lease keeps two of them from working on one pack at once. It is no lock: it ends by itself when its holder died (at
-once where that can be seen, see jobs/owners.py), and a holder that was too slow finds it gone. So nothing is switched on
-the strength of having taken it: every switch is an update of `held(pack)`, whose condition the database checks.
+once where that can be seen, see jobs/owners.py), and a holder that was too slow finds it gone. So nothing is switched
+on the strength of having taken it: every switch is an update of `held(pack)`, whose condition the database checks.
 """
 
 from __future__ import annotations
