@@ -10,12 +10,17 @@ from typing import Final
 from protocol.wire.types import MessageType as M
 
 CONTROL: Final = "control"  # a daemon's connection: offered jobs, configuration, cancelling, renewal of certificates
+LIFECYCLE: Final = "lifecycle"  # why numbers of a machine's chain are not listed: statements and lifecycle records
+DRILLS: Final = "drills"  # what became of a drill that somebody began on the machine
 
-FEATURE_OF: Final[dict[M, str]] = dict.fromkeys(
-    (
+_MESSAGES: Final = {
+    CONTROL: (
         M.CONTROL, M.CONTROLLED, M.PROGRESS, M.REPORT, M.REPORTED, M.RENEW, M.RENEWED,
         M.OFFER, M.ACCEPTED, M.CANCEL, M.CANCELLED, M.CONFIGURE, M.CONFIGURED,
     ),
-    CONTROL,
-)  # fmt: skip
+    LIFECYCLE: (M.EXPLAIN, M.EXPLAINED),
+    DRILLS: (M.DRILLED, M.NOTED),
+}  # fmt: skip
+
+FEATURE_OF: Final[dict[M, str]] = {kind: feature for feature, kinds in _MESSAGES.items() for kind in kinds}
 """Messages that are not in it belong to version 1 itself."""

@@ -28,7 +28,7 @@ MIN_ROOT: Final = 128
 MAX_STRANGER_BODY: Final = 64 * KIB
 # Bodies of a few fields: no reason to hold more for them.
 MAX_SMALL_BODY: Final = 16 * KIB
-# CONTROL, PROGRESS and REPORT: facts, fifty log lines, or two sentences and counts, every character of four bytes.
+# CONTROL, PROGRESS, REPORT, DRILLED: facts, fifty log lines, or two sentences and counts, a character of four bytes.
 MAX_CONTROL_BODY: Final = 128 * KIB
 
 # --- receiving -------------------------------------------------------------------------------------------------------
@@ -74,6 +74,9 @@ MAX_BLOB: Final = 4 * KIB  # the sealed enrolment secret, about 250
 MAX_SIGNATURE: Final = 1 * KIB  # RSA-4096 is 512
 MAX_SNAPSHOT_ITEMS: Final = 100  # per SNAPSHOTS page: at 2 KiB statement and 4 KiB record each, under MAX_BODY
 MAX_STATUS_IDS: Final = 256
+MAX_FATES: Final = 40  # per EXPLAINED: with a statement of 2 KiB and eight records each, under MAX_BODY
+MAX_LIFECYCLE_RECORDS: Final = 8  # per snapshot of an EXPLAINED; a receipt and an expiry are two
+MAX_LIFECYCLE_RECORD: Final = 2560  # an expiry with the longest reason and name: 2,100; a usual record is 200 bytes
 MAX_FACTS: Final = 32
 MAX_VERSIONS: Final = 16
 MAX_FEATURES: Final = 64

@@ -52,6 +52,10 @@ class MessageType(IntEnum):
     FETCH = 70
     RECORD = 71
     FETCHED = 72
+    EXPLAIN = 73
+    EXPLAINED = 74
+    DRILLED = 75
+    NOTED = 76
     # state of the work
     STATUS = 80
     STATUS_IS = 81

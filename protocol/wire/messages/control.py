@@ -8,6 +8,7 @@ from protocol.wire import limits
 from protocol.wire.messages.fields import (
     Certificate,
     Count,
+    Counts,
     Fields,
     Label,
     MaybeShortId,
@@ -22,7 +23,6 @@ from protocol.wire.messages.fields import (
 )
 
 Document = Annotated[str, Meta(max_length=limits.MAX_DOCUMENT)]  # JSON
-Counts = Annotated[dict[Label, Count], Meta(max_length=limits.MAX_COUNTS)]
 
 
 class RunningJob(Fields, frozen=True, kw_only=True):

@@ -40,6 +40,7 @@ Recipients = Annotated[list[Recipient], Meta(max_length=limits.MAX_RECIPIENTS)]
 MachineRecord = Annotated[bytes, Meta(min_length=1, max_length=limits.MAX_MACHINE_RECORD)]
 MaybeMachineRecord = Annotated[bytes, Meta(max_length=limits.MAX_MACHINE_RECORD)]
 VaultRecord = Annotated[bytes, Meta(max_length=limits.MAX_VAULT_RECORD)]
+LifecycleRecord = Annotated[bytes, Meta(min_length=1, max_length=limits.MAX_LIFECYCLE_RECORD)]
 Certificate = Annotated[bytes, Meta(min_length=1, max_length=limits.MAX_CERTIFICATE)]
 PublicKey = Annotated[bytes, Meta(min_length=1, max_length=limits.MAX_KEY)]
 SigningRequest = Annotated[bytes, Meta(min_length=1, max_length=limits.MAX_CSR)]
@@ -53,6 +54,8 @@ Text = Annotated[str, Meta(max_length=limits.MAX_TEXT)]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Time = Annotated[int, Meta(ge=0, le=2**63 - 1)]  # microseconds since 1970-01-01 UTC
 RecordKind = Annotated[int, Meta(ge=1, le=2)]  # 1 chunk, 2 reference block
+Sequence = Annotated[int, Meta(ge=1, le=2**63 - 1)]  # a statement's number in its machine's chain
+Counts = Annotated[dict[Label, Count], Meta(max_length=limits.MAX_COUNTS)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 
 _UNFIT: Final = re.compile("[\x00\ud800-\udfff]")

@@ -7,8 +7,11 @@ from msgspec import Meta
 from protocol.wire import limits
 from protocol.wire.messages.fields import (
     Count,
+    Counts,
     FetchIds,
     Fields,
+    Label,
+    LifecycleRecord,
     LongId,
     LongIds,
     MachineRecord,
@@ -17,10 +20,12 @@ from protocol.wire.messages.fields import (
     Name,
     Recipients,
     RecordKind,
+    Sequence,
     ShortId,
     Signature,
     Statement,
     StatusIds,
+    Text,
     Time,
 )
 
@@ -108,6 +113,46 @@ class Fetched(Message, frozen=True, kw_only=True):
     """G→A, ends the answer to FETCH. `missing`: ids that could not be read; each is a damage."""
 
     missing: FetchIds = b""
+
+
+class Explain(Message, frozen=True, kw_only=True):
+    """A→G, request. What became of the snapshots of these numbers, both ends included, that LIST does not show?"""
+
+    machine_name: Name = ""
+    first: Sequence
+    last: Sequence
+
+
+class Fate(Fields, frozen=True, kw_only=True):
+    """A snapshot that is not listed any more. The statement is proof; the records are the server's word, unsigned."""
+
+    statement: Statement
+    # lifecycle records, the oldest first; of very many the newest
+    records: Annotated[list[LifecycleRecord], Meta(max_length=limits.MAX_LIFECYCLE_RECORDS)] = []
+
+
+class Explained(Message, frozen=True, kw_only=True):
+    """G→A, answers EXPLAIN: the newest first. For a number that is left out the server has no reason to give."""
+
+    fates: Annotated[list[Fate], Meta(max_length=limits.MAX_FATES)] = []
+    rest: Count = 0  # nothing is said yet of this number and those below: ask again with it as `last`; 0: that is all
+
+
+class Drilled(Message, frozen=True, kw_only=True):
+    """A→G, request. How a drill ended that was begun on the machine; repeated until it is answered."""
+
+    drill: ShortId  # random, made for this drill: a repetition is recognised by it
+    snapshot: ShortId  # the machine's own
+    outcome: Label  # done, warnings or failed
+    message: Text = ""
+    advice: Text = ""
+    counts: Counts = {}
+
+
+class Noted(Message, frozen=True, kw_only=True):
+    """G→A, answers DRILLED: it is in the database."""
+
+    proven: bool  # the snapshot counts as proven by it
 
 
 class Status(Message, frozen=True, kw_only=True):

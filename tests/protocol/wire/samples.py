@@ -54,6 +54,12 @@ PROGRESS = messages.Progress(
     job=JOB, lease="lease", state='{"phase":"saving"}', lines=[messages.LogLine(level="info", text="It goes on.")]
 )
 REPORT = messages.Report(job=JOB, lease="lease", outcome="done", snapshot=SNAPSHOT, counts={"files": 3})
+READER_HELLO = messages.Hello(versions=[1], agent_version="0.1.0", features=["lifecycle", "drills"])
+READER_KNOWN = replace(KNOWN, features=["lifecycle", "drills"])
+EXPLAIN = messages.Explain(first=3, last=5)
+FATE = messages.Fate(statement=b"statement", records=[b"received", b"expired"])
+EXPLAINED = messages.Explained(fates=[FATE], rest=4)
+DRILLED = messages.Drilled(drill=JOB, snapshot=SNAPSHOT, outcome="done", counts={"files": 3, "faults": 0})
 OFFER = messages.Offer(job=JOB, lease="lease", kind="backup", spec="{}")
 REFUSED = messages.Failure(code=10, message="The disk is full.", retry_after=5.0)
 
@@ -125,6 +131,14 @@ def welcomed_daemon(piece: int | None = None) -> ConnectionPair:
     pair = opening(piece)
     pair.from_agent(CONTROL_HELLO, 1)
     pair.from_gateway(CONTROL_KNOWN, 1)
+    return pair
+
+
+def reading(piece: int | None = None) -> ConnectionPair:
+    """Welcomed as a machine, and both know what a reader may ask besides reading."""
+    pair = opening(piece)
+    pair.from_agent(READER_HELLO, 1)
+    pair.from_gateway(READER_KNOWN, 1)
     return pair
 
 

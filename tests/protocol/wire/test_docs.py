@@ -14,6 +14,7 @@ ROW = re.compile(r"^\| `(\w+)` \| (.+?) \| (.+?) \| (.+) \|$", re.MULTILINE)
 NESTED = {
     "Statistics:": messages.Statistics,
     "SnapshotItem:": messages.SnapshotItem,
+    "Fate:": messages.Fate,
     "RunningJob:": messages.RunningJob,
     "LogLine:": messages.LogLine,
 }

@@ -64,6 +64,7 @@ def test_a_phase_is_turned_by_one_party_only(phase: Phase) -> None:
 
 def test_restore_verbs_have_no_place_while_a_session_is_open() -> None:
     restoring = {MessageType.LIST, MessageType.ROOT, MessageType.FETCH, MessageType.PROVE}
+    restoring |= {MessageType.EXPLAIN, MessageType.DRILLED}
     for phase in set(Phase) - {Phase.READY}:
         assert not restoring & MAY_OPEN[phase][Role.AGENT]
 
@@ -136,6 +137,8 @@ OPENERS: dict[MessageType, messages.Message] = {
     MessageType.PROVE: messages.Prove(scope_name="vega", signature=b"signature"),
     MessageType.ROOT: messages.Root(snapshot=samples.SNAPSHOT),
     MessageType.FETCH: samples.FETCH,
+    MessageType.EXPLAIN: samples.EXPLAIN,
+    MessageType.DRILLED: samples.DRILLED,
     MessageType.STATUS: messages.Status(),
     MessageType.CONTROL: samples.CONTROL,
     MessageType.PROGRESS: samples.PROGRESS,
@@ -161,6 +164,8 @@ def answers_to(asked: messages.Message) -> list[messages.Message]:
         messages.Prove: [messages.Proved(machine_id=samples.MACHINE)],
         messages.Root: [messages.RootIs(statement=b"s", recipients=[b"r"], machine_record=b"m", blocks=b"")],
         messages.Fetch: [messages.Fetched()],
+        messages.Explain: [messages.Explained(), samples.EXPLAINED],
+        messages.Drilled: [messages.Noted(proven=False)],
         messages.Status: [messages.StatusIs(worker_alive=True)],
         messages.Control: [samples.CONTROLLED],
         messages.Report: [messages.Reported()],
@@ -178,6 +183,7 @@ STARTS = (
     samples.stranger,
     samples.ready,
     samples.backing_up,
+    samples.reading,
     samples.welcomed_daemon,
     samples.controlling,
 )
@@ -232,6 +238,6 @@ def test_agents_have_no_verb_that_deletes_or_overwrites() -> None:
     assert spoken == {
         *("HELLO", "ENROLL", "PUBLISH", "PING", "PONG", "FAILURE", "GOODBYE"),
         *("BEGIN", "QUESTION", "PUT", "FLUSH", "COMMIT"),
-        *("LIST", "PROVE", "ROOT", "FETCH", "STATUS"),
+        *("LIST", "PROVE", "ROOT", "FETCH", "EXPLAIN", "DRILLED", "STATUS"),
         *("CONTROL", "PROGRESS", "REPORT", "RENEW", "ACCEPTED", "CANCELLED", "CONFIGURED"),
     }

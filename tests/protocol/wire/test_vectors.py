@@ -83,6 +83,12 @@ FRAMES: dict[str, tuple[Role, messages.Message, int, bytes]] = {
         13,
         b"",
     ),
+    "hello-reader": (Role.AGENT, samples.READER_HELLO, 1, b""),
+    "welcome-reader": (Role.GATEWAY, samples.READER_KNOWN, 1, b""),
+    "explain": (Role.AGENT, samples.EXPLAIN, 17, b""),
+    "explained": (Role.GATEWAY, samples.EXPLAINED, 17, b""),
+    "drilled": (Role.AGENT, samples.DRILLED, 18, b""),
+    "noted": (Role.GATEWAY, messages.Noted(proven=True), 18, b""),
     "hello-control": (Role.AGENT, samples.CONTROL_HELLO, 1, b""),
     "welcome-control": (Role.GATEWAY, samples.CONTROL_KNOWN, 1, b""),
     "begin-job": (Role.AGENT, msgspec.structs.replace(samples.BEGIN, job=samples.JOB, policy="Documents"), 5, b""),
@@ -137,6 +143,9 @@ TRANSCRIPTS: dict[str, list[str]] = {
         "flushed", "commit", "committed", "goodbye",
     ],
     "restore": ["hello", "welcome", "list", "snapshots", "root", "root-is", "fetch", "record", "fetched", "goodbye"],
+    "gone": [
+        "hello-reader", "welcome-reader", "list", "snapshots", "explain", "explained", "drilled", "noted", "goodbye",
+    ],
     "control": [
         "hello-control", "welcome-control", "control", "controlled", "offer", "accepted", "progress", "cancel",
         "cancelled", "report", "reported", "configure", "configured", "renew", "renewed", "goodbye",
