@@ -68,8 +68,9 @@ def find_places(vault_number: int, ids: Sequence[bytes]) -> dict[bytes, Place]:
 
 
 def find_all_places(vault_number: int, ids: Sequence[bytes]) -> list[tuple[bytes, Place]]:
-    """Every copy of each id that may still be read, the index's first: condemned ones are there until removed."""
-    return _find_places(vault_number, ids, [ChunkState.LIVE, ChunkState.CONDEMNED])
+    """Every copy of each id that may still be read, the index's first: condemned ones are there until removed, and of
+    what is called damaged another place of its pack may have the right bytes (whoever reads compares digests)."""
+    return _find_places(vault_number, ids, list(ChunkState))
 
 
 def _find_places(vault_number: int, ids: Sequence[bytes], states: list[ChunkState]) -> list[tuple[bytes, Place]]:

@@ -21,6 +21,7 @@ from backup_platform.targets.errors import TargetRefused
 from backup_platform.targets.home import HOME_NAME
 from backup_platform.targets.models import Target, TargetKind, TargetState
 from backup_platform.targets.queries import own_and_shared
+from backup_platform.targets.same_place import home_store, same_directory, same_room
 
 CURRENCY = re.compile(r"[A-Z]{3}|")
 MAX_LOCK_DAYS = 36_500
@@ -90,8 +91,8 @@ def _settle_directory(target: Target, credentials: Credentials | None) -> None:
     path = Path(target.path.strip())
     if not path.is_absolute() or ".." in path.parts or "\0" in target.path:
         raise TargetRefused("Write the directory as an absolute path, such as /mnt/backup.", "path")
-    home = Path(os.path.realpath(settings.STRONGROOM_HOME))
-    if Path(os.path.realpath(path)).is_relative_to(home):
+    own = (Path(os.path.realpath(place)) for place in (settings.STRONGROOM_HOME, home_store()))
+    if any(Path(os.path.realpath(path)).is_relative_to(place) for place in own) or same_directory(path, home_store()):
         raise TargetRefused("The directory lies in the platform's own home: a second copy there would burn with it.",
                             "path")  # fmt: skip
     target.path = str(path)
@@ -118,7 +119,7 @@ def _settle_bucket(target: Target, credentials: Credentials | None) -> None:
 def _refuse_twice(target: Target) -> None:
     """Two targets in one place would look like two copies and be one."""
     for other in own_and_shared(target.tenant_id):
-        same = all(getattr(other, name) == getattr(target, name) for name in ("kind", "path", "endpoint", "bucket"))
+        same = same_room(target, other)
         inside = _within(other.prefix, target.prefix) or _within(target.prefix, other.prefix)
         if other.pk != target.pk and other.state != TargetState.RETIRED and not other.home and same and inside:
             named = other.name if other.tenant_id == target.tenant_id else "of the platform"

@@ -26,6 +26,7 @@ from backup_platform.secret_box import SecretUnreadable
 from backup_platform.storage.base import AlreadyThere, ChecksumMismatch, Store, StoreError
 from backup_platform.targets.models import Target
 from backup_platform.targets.opening import open_store
+from backup_platform.targets.same_place import is_home_store
 from backup_platform.tiering.errors import SourceDamaged, TargetTrouble, TieringRefused
 from backup_platform.tiering.reading_back import PIECE, Heartbeat, digests, read_back
 from backup_platform.tiering.rules import may_hold
@@ -57,7 +58,12 @@ def copy_to(pack: Pack, target: Target, heartbeat: Heartbeat = bool) -> bool:
 
 
 def open_target(target: Target) -> Store:
-    """A target's store; TargetTrouble when it is away, or its secrets cannot be opened."""
+    """A target's store; TargetTrouble when it is away, its secrets cannot be opened, or it is the home directory's.
+
+    Through a link or a second mount the home's own files would pass for copies of themselves, and go twice.
+    """
+    if is_home_store(target):
+        raise TargetTrouble("It lies in the home directory's own store, so nothing there is a second copy.")
     try:
         return open_store(target)
     except (StoreError, SecretUnreadable) as fault:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from uuid import UUID
 
 from django.db import transaction
 from django.utils import timezone
@@ -20,15 +19,19 @@ from backup_platform.audit.services import record as record_audit
 from backup_platform.catalog import stores
 from backup_platform.catalog.errors import RecordUnavailable
 from backup_platform.catalog.leases import lock_held, pack_lease
-from backup_platform.catalog.models import Copy, CopyState, Pack, PackPlace, SnapshotCopy
+from backup_platform.catalog.models import Copy, CopyState, Pack, PackPlace
 from backup_platform.catalog.pack_files import good_copies
-from backup_platform.storage.base import NotFound, Store, StoreError
+from backup_platform.jobs.models import JobKind
+from backup_platform.jobs.services import enqueue
+from backup_platform.storage.base import StoreError
 from backup_platform.targets.models import Target, TargetState
+from backup_platform.targets.same_place import is_home_store, same_place
 from backup_platform.tenants.scope import tenant_scope, without_tenant_scope
 from backup_platform.tiering.copying import copy_to, open_target
 from backup_platform.tiering.due import HOLDING, targets_due
 from backup_platform.tiering.errors import SourceDamaged, TargetTrouble
 from backup_platform.tiering.evicting import confirm
+from backup_platform.tiering.forgetting import delete, forget_objects
 from backup_platform.tiering.patience import note_failure
 from backup_platform.tiering.reading_back import read_back
 from backup_platform.tiering.recalling import bring_home
@@ -70,7 +73,7 @@ def drain(target: Target, go_on: Callable[[], bool] = lambda: True) -> Drained:
                 break
     remove_leaving(target)
     left = what_is_left(target)
-    if left.empty and _forget_objects(target):
+    if left.empty and forget_objects(target):
         _retire(target)
     return left
 
@@ -112,9 +115,20 @@ def _let_go(copy: Copy) -> None:
 def _is_held_elsewhere(pack: Pack, copy: Copy) -> bool:
     """Whether another place was read just now and has the pack."""
     if pack.place == PackPlace.TARGET:
-        return bool(read_back(stores.local_target(), pack.path, pack))
-    others = [other for other in good_copies(pack) if other.target_id != copy.target_id]
-    return pack.place == PackPlace.REMOTE and bool(confirm(pack, others, 1))
+        return _is_whole_at_home(pack, copy)
+    return pack.place == PackPlace.REMOTE and bool(confirm(pack, _others(pack, copy), 1))
+
+
+def _is_whole_at_home(pack: Pack, copy: Copy) -> bool:
+    """Whether the file at home was read just now and is the pack: another file than the copy's own."""
+    if is_home_store(copy.target):
+        return False
+    return bool(read_back(stores.local_target(), pack.path, pack))
+
+
+def _others(pack: Pack, copy: Copy) -> list[Copy]:
+    """The pack's good copies at other places: a second name of the same place is none."""
+    return [other for other in good_copies(pack) if not same_place(other.target, copy.target)]
 
 
 def _copy_elsewhere(pack: Pack) -> None:
@@ -142,11 +156,10 @@ def remove_leaving(target: Target) -> int:
 
 def _remove(copy: Copy) -> bool:
     with pack_lease(copy.pack_id) as pack:
-        others = [other for other in good_copies(pack) if other.pk != copy.pk]
-        if pack.place == PackPlace.REMOTE and not others:
-            Copy.objects.filter(pk=copy.pk, state=CopyState.LEAVING).update(state=CopyState.GOOD, leaves_at=None)
-            return False  # the others were lost meanwhile, and this one is still there
-        _delete(open_target(copy.target), copy.key)
+        if pack.place != PackPlace.GONE and not _still_stands_elsewhere(pack, copy):
+            _keep_after_all(pack, copy)
+            return False
+        delete(open_target(copy.target), copy.key)
         with transaction.atomic():
             Copy.objects.filter(pk=copy.pk, state=CopyState.LEAVING).update(state=CopyState.GONE, fault="")
             record_audit("copy.removed", actor=ACTOR, object=f"pack:{pack.uid.hex}", tenant=pack.tenant_id,
@@ -154,40 +167,20 @@ def _remove(copy: Copy) -> bool:
     return True
 
 
-def _delete(store: Store, key: str) -> None:
-    """Outside of any transaction: a target may take a minute to answer, and the audit's chain must not wait for it."""
-    try:
-        with suppress(NotFound):
-            store.delete(key)
-    except StoreError as fault:
-        raise TargetTrouble(str(fault)) from fault
+def _still_stands_elsewhere(pack: Pack, copy: Copy) -> bool:
+    """Whether another place has the pack now, an hour or more after that was found: the file at home may have rotted
+    since, and then this is the last copy that it could be healed from."""
+    if _others(pack, copy):
+        return True
+    return pack.place == PackPlace.TARGET and _is_whole_at_home(pack, copy)
 
 
-def _forget_objects(target: Target) -> bool:
-    """Delete the records at a target that are at home too; False while something is left that is not."""
-    store, home, strange = open_target(target), stores.local_target(), 0
-    with without_tenant_scope(WHY):
-        tenants = {target.tenant_id} if target.tenant_id else _tenants_at(target)
-    try:
-        for tenant in tenants:
-            for key in store.list(tenant.hex):
-                if home.exists(key) or key.endswith(".parity"):
-                    _delete(store, key)
-                else:
-                    strange += 1
-    except StoreError as fault:
-        raise TargetTrouble(str(fault)) from fault
-    if strange:
-        logger.warning("A drained target holds objects that are not at home.", extra={"objects": strange})
-    with without_tenant_scope(WHY):
-        SnapshotCopy.objects.filter(target=target.pk).delete()
-    return not strange
-
-
-def _tenants_at(target: Target) -> set[UUID]:
-    of_copies = Copy.objects.filter(target=target.pk).values_list("tenant_id", flat=True)
-    of_snapshots = SnapshotCopy.objects.filter(target=target.pk).values_list("tenant_id", flat=True)
-    return set(of_copies.order_by().distinct()) | set(of_snapshots.order_by().distinct())
+def _keep_after_all(pack: Pack, copy: Copy) -> None:
+    """The others were lost meanwhile, and this one is still there: it counts again. The file at home is looked at."""
+    logger.error("A copy that was to leave is the last one; it stays.", extra={"pack": pack.uid.hex})
+    Copy.objects.filter(pk=copy.pk, state=CopyState.LEAVING).update(state=CopyState.GOOD, leaves_at=None)
+    if pack.place == PackPlace.TARGET:
+        enqueue(JobKind.SCRUB, subject=f"pack:{pack.pk}", tenant_id=pack.tenant_id)
 
 
 def _retire(target: Target) -> None:

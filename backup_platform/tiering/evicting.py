@@ -20,6 +20,7 @@ from backup_platform.catalog.leases import held, pack_lease
 from backup_platform.catalog.models import Copy, CopyState, Pack, PackPlace, PackState
 from backup_platform.catalog.pack_files import good_copies
 from backup_platform.storage.base import NotFound, StoreError
+from backup_platform.targets.same_place import same_place
 from backup_platform.tenants.scope import tenant_scope, without_tenant_scope
 from backup_platform.tiering.copying import mark_damaged, open_target
 from backup_platform.tiering.due import HOLDING
@@ -47,15 +48,20 @@ def evict(pack: Pack, needed: int, heartbeat: Heartbeat = bool) -> bool:
 
 
 def confirm(pack: Pack, copies: list[Copy], needed: int, heartbeat: Heartbeat = bool) -> list[int]:
-    """Read copies back until `needed` have matched; the ids of those that did. What did not match is said."""
-    confirmed: list[int] = []
+    """Read copies back until `needed` have matched; the ids of those that did. What did not match is said.
+
+    Two at one place count as one.
+    """
+    confirmed: list[Copy] = []
     waiting = waited_for()
     for copy in copies:
         if len(confirmed) >= needed:
             break
-        if copy.target.state in HOLDING and copy.target_id not in waiting and is_good(copy, pack, heartbeat):
-            confirmed.append(copy.pk)
-    return confirmed
+        counted = any(same_place(copy.target, other.target) for other in confirmed)
+        usable = copy.target.state in HOLDING and copy.target_id not in waiting and not counted
+        if usable and is_good(copy, pack, heartbeat):
+            confirmed.append(copy)
+    return [copy.pk for copy in confirmed]
 
 
 def is_good(copy: Copy, pack: Pack, heartbeat: Heartbeat = bool) -> bool:

@@ -11,8 +11,8 @@ from backup_platform.catalog import stores
 from backup_platform.catalog.errors import RecordUnavailable
 from backup_platform.catalog.leases import held, pack_lease
 from backup_platform.catalog.models import Pack, PackPlace
-from backup_platform.catalog.pack_files import PackGone, open_pack_file
-from backup_platform.storage.base import AlreadyThere
+from backup_platform.catalog.pack_files import PackGone, open_pack_file, read_cache
+from backup_platform.storage.base import AlreadyThere, NotFound, Store
 from backup_platform.tiering.errors import TargetTrouble
 from backup_platform.tiering.models import Leftover
 from backup_platform.tiering.reading_back import PIECE, Heartbeat, read_back
@@ -30,9 +30,9 @@ def bring_home(pack: Pack, heartbeat: Heartbeat = bool) -> bool:
         return pack.place == PackPlace.TARGET
     home, key = stores.local_target(), stores.pack_key(pack.tenant_id, pack.vault_id, pack.uid)
     try:
-        with open_pack_file(pack) as file, suppress(AlreadyThere):
-            home.put(key, io.BufferedReader(file, PIECE))  # type: ignore[type-var]
+        mine = _fetch(home, key, pack)
         if not read_back(home, key, pack, heartbeat):
+            _take_back(home, key, pack, mine)
             raise RecordUnavailable("What came from the target is not the pack.")
     except PackGone:
         raise RecordUnavailable("No target has the pack just now.") from None
@@ -45,3 +45,22 @@ def bring_home(pack: Pack, heartbeat: Heartbeat = bool) -> bool:
         Leftover.objects.filter(pack=pack).delete()
     pack.place, pack.path = PackPlace.TARGET, key
     return True
+
+
+def _fetch(home: Store, key: str, pack: Pack) -> bool:
+    """Bring the bytes; whether they were put just now (False: a file stood there already)."""
+    with open_pack_file(pack) as file:
+        try:
+            home.put(key, io.BufferedReader(file, PIECE))  # type: ignore[type-var]
+        except AlreadyThere:
+            return False
+    return True
+
+
+def _take_back(home: Store, key: str, pack: Pack, mine: bool) -> None:
+    """Wrong bytes must not stand in the way of the right ones: what was put goes again, and so does what they may have
+    come from, the cache. A file that stood there before is not touched."""
+    read_cache().forget(pack.uid.hex)
+    if mine and held(pack).exists():
+        with suppress(NotFound):
+            home.delete(key)

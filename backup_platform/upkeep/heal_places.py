@@ -89,10 +89,13 @@ def parity_key(key: str) -> str:
 
 
 def places_of(pack: Pack) -> list[Place]:
-    """Every place that has, or should have, this pack: this host first, then copies that count, then damaged ones."""
+    """Every place that has, or should have, this pack: this host first, then copies that count, then the others.
+
+    One that is to leave is still there: until its object goes, it may be what is left of the right bytes.
+    """
     places = [Place(pack)] if pack.place in (PackPlace.SPOOL, PackPlace.TARGET) else []
     copies = Copy.objects.filter(
-        pack=pack, state__in=[CopyState.GOOD, CopyState.DAMAGED], target__state__in=READ_FROM
+        pack=pack, state__in=[CopyState.GOOD, CopyState.DAMAGED, CopyState.LEAVING], target__state__in=READ_FROM
     ).select_related("target", "pack__vault")
     ordered = sorted(copies, key=lambda copy: (copy.state != CopyState.GOOD, copy.target.away_since is not None))
     return places + [Place(pack, copy) for copy in ordered]

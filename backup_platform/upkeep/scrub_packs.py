@@ -12,10 +12,11 @@ from typing import BinaryIO, cast
 
 from django.utils import timezone
 
+from backup_platform.catalog.chunk_index import vault_lock
 from backup_platform.catalog.errors import RecordUnavailable
 from backup_platform.catalog.models import Copy, CopyState, Pack, PackPlace, PackState
 from backup_platform.catalog.pack_check import PackReport, check_pack
-from backup_platform.catalog.scrubbing import HERE, NOT_OPEN, take_effect
+from backup_platform.catalog.scrubbing import HERE, NOT_OPEN, believe_again, take_effect
 from backup_platform.catalog.verification import examine_pack, expectation, nothing_left, tell_damage
 from backup_platform.storage.base import ChecksumMismatch, NotFound, StoreUnavailable
 from backup_platform.storage.local import NotAStore
@@ -58,6 +59,8 @@ def settle_pack(pack: Pack, report: PackReport) -> Looked:
             close_healed(f"pack:{pack.pk}", BROUGHT_BACK, None, FindingKind.PACK)
         return Looked(pack.bytes, not report.intact, said=report.fault)
     healing = heal_place(Place(pack))
+    if not healing.how and _has_left(pack):
+        return Looked(pack.bytes)  # it was evicted or reclaimed while it was read: nobody looks for this file any more
     records = len(report.bad) + damaged_records(pack)
     if report.outgrown and not records and not healing.how:
         return Looked(pack.bytes)  # nothing looks for what is damaged in it
@@ -88,7 +91,7 @@ def settle_copy(copy: Copy, report: PackReport) -> Looked:
         mine.update(state=CopyState.GOOD, checked_at=timezone.now(), fault="")
         close_healed(f"copy:{copy.pk}", BROUGHT_BACK, copy.target, FindingKind.COPY)
         if copy.pack.state == PackState.DAMAGED:
-            _ask_for_the_others(copy)
+            _use_whole_copy(copy)
         return Looked(copy.pack.bytes)
     mine.update(state=CopyState.DAMAGED, fault=report.fault[:500])
     finding = note_finding(
@@ -149,8 +152,20 @@ def _others_are_good(copy: Copy) -> bool:
     return any((place.copy is None and here) or (place.copy is not None and place.counts_as_good) for place in others)
 
 
-def _ask_for_the_others(copy: Copy) -> None:
-    """A pack that is called damaged has a whole copy after all: its other places are healed from that."""
+def _has_left(pack: Pack) -> bool:
+    """Whether the row says by now that the pack has no file on this host."""
+    return not Pack.objects.filter(pk=pack.pk, place__in=HERE).exists()
+
+
+def _use_whole_copy(copy: Copy) -> None:
+    """A pack that is called damaged has a whole copy after all: the file here is healed from that. Where the pack has
+    none here, the copy is the pack, and nobody else would ever say so."""
+    with vault_lock(copy.pack.vault.number, shared=False):
+        good = Copy.objects.filter(pk=copy.pk, key=copy.key, state=CopyState.GOOD)
+        remote = Pack.objects.filter(pk=copy.pack_id, place=PackPlace.REMOTE, state=PackState.DAMAGED)
+        if good.exists() and remote.exists():
+            believe_again(copy.pack)
+            return
     for place in places_of(copy.pack):
         if place.copy is None:
             ask_to_scrub(place)

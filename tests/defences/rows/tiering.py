@@ -100,7 +100,11 @@ ROWS = (
         "drain-counts-before-deleting",
         "law 1",
         "An object at a drained target stays when the other places were lost within the hour.",
-        Edit(f"{DRAINING}:_remove", "if pack.place == PackPlace.REMOTE and not others:", "if False:"),
+        Edit(
+            f"{DRAINING}:_remove",
+            "if pack.place != PackPlace.GONE and not _still_stands_elsewhere(pack, copy):",
+            "if False:",
+        ),
         f"{DRAIN}::test_a_copy_that_was_let_go_counts_again_when_the_others_are_lost",
     ),
     defence(
