@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from hashlib import sha256 as sha256_of
 from pathlib import Path
 from typing import BinaryIO
@@ -119,6 +120,15 @@ class Store(ABC):
         The file at `path` stays: whoever knows it there removes it after pointing readers at the key. AlreadyThere when
         the key exists.
         """
+
+    def delete_all(self, keys: Iterable[str]) -> None:
+        """Remove those of these objects that are there, durably; what is not there is fine.
+
+        Raises StoreUnavailable when one cannot be removed: then some of the others are still there, and some are not.
+        """
+        for key in keys:
+            with suppress(NotFound):
+                self.delete(key)
 
     def exists(self, key: str) -> bool:
         """Whether the key is there; StoreUnavailable when that cannot be said."""

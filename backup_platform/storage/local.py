@@ -11,7 +11,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import sha256 as new_sha256
 from pathlib import Path
@@ -100,6 +100,19 @@ class LocalStore(Store):
         with _translated(key), self._folder(key) as (folder, name):
             os.unlink(name, dir_fd=folder)
             os.fsync(folder)
+
+    def delete_all(self, keys: Iterable[str]) -> None:
+        """All names first and then each folder's fsync: the file system writes its journal once, not once a name."""
+        folders: dict[str, None] = {}
+        try:
+            for key in keys:
+                with suppress(NotFound), _translated(key), self._folder(key) as (folder, name):
+                    folders[key.rpartition("/")[0]] = None  # also for a name that a crash left undurably gone
+                    os.unlink(name, dir_fd=folder)
+        finally:
+            for path in folders:
+                with _translated(path), self._directory([part for part in path.split("/") if part]) as folder:
+                    os.fsync(folder)
 
     def adopt(self, key: str, path: Path) -> None:
         with _translated(key):

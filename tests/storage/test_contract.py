@@ -114,6 +114,14 @@ def test_deleting_takes_one_object_away(store):
     store.put("a/one", b"again")
 
 
+def test_deleting_many_passes_over_what_is_not_there(store):
+    for key in ("a/one", "a/two", "b/c/one", "top"):
+        store.put(key, b"1")
+    store.delete_all(["a/one", "a/missing", "no/such/folder", "b/c/one", "top"])
+    assert list(store.list()) == ["a/two"]
+    store.delete_all([])
+
+
 def test_a_listing_is_complete_ordered_and_of_whole_folders(store):
     keys = [f"a/{i:04}" for i in range(1_500)] + ["a-b/x", "ab/x", "b", "a/0001.d/x"]
     with ThreadPoolExecutor(8) as pool:

@@ -47,6 +47,39 @@ def test_a_new_folder_is_synced_into_its_parent(store, monkeypatch):
     assert calls[:2] == ["mkdir", "fsync directory"]
 
 
+def test_deleting_many_syncs_each_folder_once_and_after_all_names(store, monkeypatch):
+    for key in ("a/1", "a/2", "b/1"):
+        store.put(key, b"content")
+    calls, real = record_calls(monkeypatch), os.unlink
+    monkeypatch.setattr(local.os, "unlink", lambda *args, **more: (calls.append("unlink"), real(*args, **more)))
+    store.delete_all(["a/1", "b/1", "a/2"])
+    assert calls == ["unlink"] * 3 + ["fsync directory"] * 2
+
+
+def test_deleting_many_syncs_what_went_before_a_fault(store, monkeypatch):
+    for key in ("a/1", "b/1"):
+        store.put(key, b"content")
+    calls, real = record_calls(monkeypatch), os.unlink
+
+    def unlink(name, **more):
+        if "b" in os.readlink(f"/proc/self/fd/{more['dir_fd']}").rpartition("/")[2]:
+            raise OSError(errno.EIO, "input/output error")
+        real(name, **more)
+
+    monkeypatch.setattr(local.os, "unlink", unlink)
+    with pytest.raises(StoreUnavailable):
+        store.delete_all(["a/1", "b/1"])
+    assert calls == ["fsync directory"] * 2
+    assert [store.exists(key) for key in ("a/1", "b/1")] == [False, True]
+
+
+def test_deleting_many_is_an_error_where_the_disk_is_away(store):
+    store.put("a/1", b"content")
+    store.root.rename(store.root.with_name("unplugged"))
+    with pytest.raises(StoreUnavailable):
+        store.delete_all(["a/1"])
+
+
 def test_adopting_links_without_copying_and_syncs_the_folder(store, tmp_path, monkeypatch):
     source = tmp_path / "file"
     source.write_bytes(b"packed")
