@@ -11,6 +11,7 @@ from django.db import connection
 from django.utils import timezone
 
 from backup_platform.catalog.chunk_index import vault_lock
+from backup_platform.catalog.leases import lock_in_order
 from backup_platform.catalog.models import Pack
 from backup_platform.upkeep.turns import Turn
 from backup_platform.vaults.models import Vault
@@ -20,9 +21,10 @@ GRACE = timedelta(hours=1)
 BATCH = 200
 
 NAMED_SQL = """
-    SELECT EXISTS (SELECT 1 FROM catalog_chunk WHERE vault = %(vault)s AND pack = %(pack)s)
-        OR EXISTS (SELECT 1 FROM catalog_arrival WHERE pack = %(pack)s)
-        OR EXISTS (SELECT 1 FROM catalog_spare WHERE pack = %(pack)s)
+    SELECT asked.pack FROM unnest(%(packs)s::bigint[]) AS asked(pack)
+     WHERE EXISTS (SELECT 1 FROM catalog_chunk c WHERE c.vault = %(vault)s AND c.pack = asked.pack)
+        OR EXISTS (SELECT 1 FROM catalog_arrival a WHERE a.pack = asked.pack)
+        OR EXISTS (SELECT 1 FROM catalog_spare s WHERE s.pack = asked.pack)
 """
 EMPTY_SQL = """
     SELECT p.id FROM catalog_pack p
@@ -69,18 +71,18 @@ def release_packs(
             ids = _empty(vault, after, only)
             if not ids:
                 return Emptied(packs, size)
-            released = Pack.objects.filter(pk__in=ids, unlink_at__isnull=True)
+            released = lock_in_order(Pack.objects.filter(pk__in=ids, unlink_at__isnull=True))
             size += sum(released.values_list("bytes", flat=True))
             packs += released.update(unlink_at=timezone.now() + grace, replaced_by=successor)
             _forget_spares(ids)
         after = ids[-1]
 
 
-def is_named(pack: Pack) -> bool:
-    """Whether any row says that a record is in this pack."""
+def named_packs(vault_number: int, packs: Sequence[int]) -> set[int]:
+    """Those of the packs of which any row says that a record is in them."""
     with connection.cursor() as cursor:
-        cursor.execute(NAMED_SQL, {"vault": pack.vault.number, "pack": pack.pk})
-        return bool(cursor.fetchone()[0])
+        cursor.execute(NAMED_SQL, {"vault": vault_number, "packs": list(packs)})
+        return {row[0] for row in cursor.fetchall()}
 
 
 def _empty(vault: Vault, after: int, only: Sequence[int] | None) -> list[int]:

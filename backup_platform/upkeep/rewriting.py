@@ -7,9 +7,10 @@ guarded row by row: what was removed or moved meanwhile stays as it is.
 
 from __future__ import annotations
 
+import errno
 import secrets
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -23,7 +24,7 @@ from backup_platform.audit.services import record as record_audit
 from backup_platform.catalog import stores
 from backup_platform.catalog.chunk_index import vault_lock
 from backup_platform.catalog.errors import RecordUnavailable
-from backup_platform.catalog.leases import LEASE, held, pack_lease, renew_lease
+from backup_platform.catalog.leases import LEASE, held, pack_lease, pack_leases, renew_leases
 from backup_platform.catalog.models import Pack, PackPlace, PackState
 from backup_platform.catalog.pack_check import Expected, check_pack
 from backup_platform.catalog.present import Place
@@ -77,15 +78,16 @@ def rewrite(vault: Vault, pack_ids: Sequence[int], turn: Turn, *, grace: timedel
 
     Raises NoRoom, SourceDamaged, RecordUnavailable (a pack is being moved, or away), TurnOver: then nothing changed.
     """
-    with ExitStack() as stack:
-        sources = [stack.enter_context(pack_lease(pack_id)) for pack_id in sorted(pack_ids)]
+    with pack_leases(pack_ids) as sources:
+        if len(sources) < len(pack_ids):
+            raise RecordUnavailable("Somebody else is moving one of the packs.")
         new = _open_row(vault)
         try:
             moves, sealed = _write(new, vault, sources, turn)
             _place(new, vault, moves, sealed)
         except BaseException as fault:
             _discard(new)
-            if isinstance(fault, (NoSpace, PackDead)):
+            if isinstance(fault, (NoSpace, PackDead)) or _is_full(fault):
                 raise NoRoom(_sentence(vault)) from fault
             raise
         _switch(vault, new, moves, sealed)
@@ -110,6 +112,10 @@ def clear_leftovers(vault: Vault) -> int:
                 _discard(pack)
                 done += 1
     return done
+
+
+def _is_full(fault: BaseException) -> bool:
+    return isinstance(fault, OSError) and fault.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _open_row(vault: Vault) -> Pack:
@@ -137,13 +143,15 @@ def _write(new: Pack, vault: Vault, sources: Sequence[Pack], turn: Turn) -> tupl
         raise NoRoom(_sentence(vault))
     writer = PackWriter(files, vault.pk, new.uid, path)
     try:
-        moves = [move for pack in sources for move in _copy(pack, rows[pack.pk], writer, new, turn)]
+        moves = [move for pack in sources for move in _copy(pack, rows[pack.pk], writer, turn)]
+        if not renew_leases([new, *sources]):
+            raise TurnOver
         return moves, writer.seal()
     finally:
         writer.close()
 
 
-def _copy(pack: Pack, rows: Sequence[tuple[bytes, Place]], writer: PackWriter, new: Pack, turn: Turn) -> list[_Move]:
+def _copy(pack: Pack, rows: Sequence[tuple[bytes, Place]], writer: PackWriter, turn: Turn) -> list[_Move]:
     moves = []
     try:
         with open_pack_file(pack) as file:
@@ -156,8 +164,6 @@ def _copy(pack: Pack, rows: Sequence[tuple[bytes, Place]], writer: PackWriter, n
                 moves.append(_Move(record_id, place, entry.offset))
     except PackGone:
         raise SourceDamaged(f"Pack {pack.uid.hex[:12]} is not where it should be; scrub will see to it.") from None
-    if not (renew_lease(pack) and renew_lease(new)):
-        raise TurnOver
     return moves
 
 

@@ -9,6 +9,7 @@ from tests.defences.removal import Edit, Swap, Words
 
 RECLAIM = "tests/upkeep/test_reclaim.py"
 COMPACT = "tests/upkeep/test_compact.py"
+LOTS = "tests/upkeep/test_reclaim_lots.py"
 RACES = "tests/upkeep/test_reclaim_races.py"
 MODEL = "tests/upkeep/test_reclaim_model.py::test_no_order_of_events_loses_anything_that_is_needed[15-40]"
 UPKEEP = "backup_platform.upkeep"
@@ -187,6 +188,20 @@ ROWS = (
         f"{COMPACT}::test_the_old_file_stays_for_the_grace_so_that_readers_find_it",
     ),
     defence(
+        "reclaim-asks-again",
+        "law 3",
+        "Before a pack's files go it is asked once more whether anything names it.",
+        Edit(f"{UPKEEP}.unlinking:_give_up", "named_packs(vault.number, list(still))", "set()"),
+        f"{LOTS}::test_a_pack_that_is_named_again_within_its_grace_stays_and_the_others_go",
+    ),
+    defence(
+        "reclaim-leaves-leased-packs",
+        "law 3",
+        "Files of a pack that somebody else works on stay.",
+        Edit("backup_platform.catalog.leases:pack_leases", "_free().filter(", "Pack.objects.filter("),
+        f"{LOTS}::test_a_pack_that_somebody_works_on_is_left_for_later_and_the_others_go",
+    ),
+    defence(
         "compact-guarded-switch",
         "law 1",
         "Who was too slow cannot publish a pack whose files were tidied away.",
@@ -203,7 +218,7 @@ ROWS = (
         "compact-keeps-copies",
         "law 1",
         "A pack that was replaced keeps its copies until its successor has as many.",
-        Edit(f"{UPKEEP}.unlinking:_give_up", "if lacking:", "if False:"),
+        Edit(f"{UPKEEP}.unlinking:_copies_that_successors_lack", "if target}", "if False}"),
         f"{COMPACT}::test_a_pack_that_is_at_another_target_only_is_rewritten_too",
     ),
     defence(
