@@ -156,8 +156,9 @@ def test_thresholds_that_are_removed_leave_a_line(operator, tenant):
     rules = WatchRules.objects.create(tenant=tenant, server_silent=1)
     assert operator.post(page("watchrules_delete", rules.pk), {"post": "yes"}).status_code == 302
     assert not WatchRules.objects.exists()
-    line = Entry.objects.get(verb="thresholds.removed")
-    assert (line.actor, line.tenant_id, line.detail["server_silent"]) == ("user operator-person", tenant.pk, 1)
+    lines = Entry.objects.filter(verb="thresholds.removed")
+    said = [(line.actor, line.tenant_id, line.detail["server_silent"]) for line in lines]
+    assert said == [("user operator-person", tenant.pk, 1)]
 
 
 def test_the_audit_tells_where_a_channel_leads_and_nothing_secret(operator, hook, receiver):

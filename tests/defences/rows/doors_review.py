@@ -68,7 +68,6 @@ ROWS = (
             "pass",
         ),
         "tests/notifications/test_pages.py::test_thresholds_that_are_removed_leave_a_line",
-        fails_as="DoesNotExist",
     ),
     defence(
         "operator-key-audited",
