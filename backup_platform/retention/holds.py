@@ -53,8 +53,8 @@ def set_hold(
                 scope=HoldScope(scope), received_from=received_from, received_until=received_until, until=until,
                 set_by=actor[:200])  # fmt: skip
     with tenant_scope(tenant), transaction.atomic(), ExitStack() as locks:
+        _wait_for_reclaim(locks, tenant)  # before the turn, as reclaim takes them: else each may wait for the other
         take_turn(tenant.pk)  # a run that expires snapshots just now ends first, or waits for this hold
-        _wait_for_reclaim(locks, tenant)
         _check_times(hold, timezone.now())
         _aim(hold, about)
         hold.needs_second = delays_of(tenant.pk).release_needs_second

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from backup_platform.catalog.models import Snapshot, SnapshotState
 
+from .clocks import rest_in_force
 from .defaults import delays_of
 from .holding import held
 from .judging import Judge
@@ -25,18 +26,38 @@ from .shrinking import Standing
 
 def reclaimable(snapshots: QuerySet[Snapshot], now: datetime | None = None) -> QuerySet[Snapshot]:
     """Those that have expired, whose days for bringing back are over, that no hold covers, and whose lifecycle records
-    are all in the home store.
+    are all in the home store. Never the last good one of a series: damage may have met all that came after it. None at
+    all while expiry rests, as the clock has leapt.
 
     Whoever uses the answer changes the state with a guarded update: somebody may bring one back meanwhile. One that
     expired without a row of its own (a rebuilt catalogue) waits the platform's days.
     """
     moment = now or timezone.now()
+    if rest_in_force(moment):
+        return snapshots.none()
     mine = Expiry.objects.filter(snapshot=OuterRef("pk"), brought_back_at__isnull=True)
     unwritten = LifecycleEntry.objects.filter(snapshot=OuterRef("pk"), number__isnull=True)
     over = Exists(mine.filter(until__lte=moment))
     strays = ~Exists(mine) & Q(expired_at__lte=moment - timedelta(days=settings.STRONGROOM_UNDELETE_DAYS))
     found = snapshots.filter(over | strays, ~Exists(unwritten), state=SnapshotState.EXPIRED)
-    return found.exclude(held(None, moment))
+    return found.exclude(held(None, moment)).exclude(_last_good())
+
+
+def _last_good() -> Q:
+    """The newest of its series that expired while it was good, where the series is there and nothing of it is good any
+    more: what expired because newer ones were there outlives them."""
+    series = Snapshot.objects.filter(machine=OuterRef("machine_id"))
+    by_hand = Q(policy__isnull=True)
+
+    def any_of(**kind: object) -> Q:
+        mine = Q(Exists(series.filter(policy=OuterRef("policy_id"), **kind)))
+        return mine | (by_hand & Q(Exists(series.filter(policy__isnull=True, **kind))))
+
+    was_good = [SnapshotState.VERIFIED, SnapshotState.RECEIVED]
+    there = any_of(state__in=[SnapshotState.RECEIVED, SnapshotState.DAMAGED])
+    good = any_of(state=SnapshotState.VERIFIED)
+    newer = any_of(state=SnapshotState.EXPIRED, state_before__in=was_good, received_at__gt=OuterRef("received_at"))
+    return Q(state_before__in=was_good) & there & ~good & ~newer
 
 
 def bring_back_until(snapshot: Snapshot) -> datetime | None:

@@ -21,6 +21,7 @@ from backup_platform.tenants.scope import without_tenant_scope
 
 from . import lifecycle
 from .attributing import note_policies
+from .clocks import rest_in_force, watch_clock
 from .ending import end_holds, mark_covered
 from .expiring import expire_machine
 from .following import follow_policies
@@ -38,6 +39,7 @@ TURN_SECONDS = 300.0
 def tick() -> None:
     """Ask for what is due: tenants that were not looked at for an hour, rules that take effect, records to write."""
     now = timezone.now()
+    watch_clock(now)
     with without_tenant_scope("retention concerns every tenant"):
         fresh = RetentionRules.objects.filter(looked_at__gt=now - EVERY).values("tenant")
         due = set(Tenant.objects.filter(snapshots_exist()).exclude(pk__in=fresh).values_list("pk", flat=True))
@@ -70,6 +72,8 @@ def ask_machine(machine: Machine) -> None:
 def expire_of_tenant(job: Job) -> dict[str, Any]:
     """The work of an expire job of a tenant: bring what is in force up to date, then machine by machine."""
     tenant_id, now = UUID(job.subject.partition(":")[2]), timezone.now()
+    if rest := rest_in_force(now):
+        return {"rests": rest}
     counts = _counts(job)
     if not counts["after"]:
         prepare(tenant_id)
@@ -87,6 +91,8 @@ def expire_of_tenant(job: Job) -> dict[str, Any]:
 
 def expire_of_machine(job: Job) -> dict[str, Any]:
     """The work of an expire job of a machine."""
+    if rest := rest_in_force():
+        return {"rests": rest}
     counts = {"expired": 0, "stopped": 0}
     machine = Machine.objects.filter(pk=UUID(job.subject.partition(":")[2])).first()
     if machine is not None:

@@ -29,6 +29,7 @@ from backup_platform.vaults.models import Vault
 from protocol.stored.lifecycle import LifecycleEvent
 
 from . import lifecycle
+from .clocks import rest_in_force
 from .defaults import delays_of
 from .errors import RetentionRefused
 from .expiring import expire
@@ -55,6 +56,8 @@ def expire_by_hand(snapshot: Snapshot, *, by: Asker, reason: str) -> None:
     with tenant_scope(snapshot.tenant_id), whole_tenant(WHOLE), transaction.atomic():
         take_turn(snapshot.tenant_id)
         now = timezone.now()
+        if rest := rest_in_force(now):
+            raise RetentionRefused(f"{rest} See that it is right; after that, try again.")
         judged, decision = _judged(snapshot, now)
         _check_may_go(judged, decision)
         expire({f"By hand: {why}"[:300]: [judged.snapshots[snapshot.pk]]}, by=actor, now=now)
