@@ -24,7 +24,7 @@ app = Celery("strongroom")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.task_queues = [Queue(name) for name in QUEUES]
 app.conf.worker_soft_shutdown_timeout = 30
-app.conf.imports = ("workers.tasks",)
+app.conf.imports = ("workers.tasks", "workers.connections")
 app.conf.result_expires = None  # there are no results, so beat needs no tick that cleans them up
 
 

@@ -46,5 +46,6 @@ CELERY_WORKER_SEND_TASK_EVENTS = False
 CELERY_WORKER_ETA_TASK_LIMIT = 1000
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_REDIRECT_STDOUTS = False
+CELERY_DB_REUSE_MAX = 10**9  # workers/connections.py decides when a connection ends
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_BEAT_MAX_LOOP_INTERVAL = 5
