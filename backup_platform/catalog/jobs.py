@@ -13,8 +13,8 @@ from backup_platform.catalog.deduplication import deduplicate_pack
 from backup_platform.catalog.errors import RecordUnavailable
 from backup_platform.catalog.verification import verify_pack
 from backup_platform.jobs.models import Job
+from backup_platform.jobs.renewing import paced_renewal
 from backup_platform.jobs.running import StillWaiting
-from backup_platform.jobs.services import renew
 from backup_platform.storage.base import StoreUnavailable
 
 
@@ -35,7 +35,7 @@ def deduplicate(job: Job) -> dict[str, Any]:
 def complete(job: Job) -> dict[str, Any]:
     """A job `verify snapshot:<id>`; StillWaiting while packs of the snapshot are on their way."""
     with _patience():
-        outcome = complete_snapshot(UUID(_id_of(job)), heartbeat=lambda: renew(job))
+        outcome = complete_snapshot(UUID(_id_of(job)), heartbeat=paced_renewal(job))
     if outcome is Outcome.WAITING:
         raise StillWaiting
     return {"outcome": str(outcome)}

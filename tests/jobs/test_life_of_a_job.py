@@ -9,7 +9,7 @@ import pytest
 from django.db import close_old_connections, transaction
 from django.utils import timezone
 
-from backup_platform.jobs import housekeeping, services, sweeping
+from backup_platform.jobs import housekeeping, renewing, services, sweeping
 from backup_platform.jobs.models import Job
 from backup_platform.jobs.running import StillWaiting, run_job
 from backup_platform.tenants.models import Tenant
@@ -193,9 +193,9 @@ def times_sent(sent, seconds: int) -> list[int]:
 def test_a_message_that_nobody_takes_is_sent_again_at_doubling_intervals(tenant, sent, monkeypatch):
     monkeypatch.setattr(sweeping, "queue_length", lambda queue: 7)
     job_id = enqueue(tenant)
-    assert times_sent(sent, 300) == [15, 45, 105, 225]
+    assert times_sent(sent, 300) == pytest.approx([15, 45, 105, 225], abs=10)
     Job.objects.update(sent_count=1000, sent_at=timezone.now())
-    assert times_sent(sent, 500) == [480], "it is never left for longer"
+    assert times_sent(sent, 500) == pytest.approx([480], abs=10), "it is never left for longer"
     assert services.claim(job_id) is not None
 
 
@@ -256,3 +256,21 @@ def test_of_two_workers_at_once_one_gets_the_job(transactional_db, sent):
         thread.join(30)
     assert len([job for job in claimed if job is not None]) == 1
     assert Job.objects.get().attempts == 1
+
+
+def test_paced_renewal_writes_seldom_and_hears_that_the_claim_was_lost(tenant, sent, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(renewing, "monotonic", lambda: clock[0])
+    job = services.claim(enqueue(tenant))
+    beat = renewing.paced_renewal(job, pace=10)
+    until = Job.objects.get(pk=job.pk).lease_until
+    assert all(beat() for _ in range(100))
+    assert Job.objects.get(pk=job.pk).lease_until == until
+    clock[0] = 10
+    assert beat()
+    assert Job.objects.get(pk=job.pk).lease_until > until
+    Job.objects.filter(pk=job.pk).update(lease_owner="somebody else")
+    assert beat()
+    clock[0] = 20
+    assert not beat()
+    assert not beat()
