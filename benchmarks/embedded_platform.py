@@ -20,7 +20,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 MANAGE = [sys.executable, str(CHECKOUT / "manage.py")]
 AGENT = [sys.executable, "-m", "agents"]
 TENANT = "bench"
-START_SECONDS, STOP_SECONDS, WORK_SECONDS, COMMAND_SECONDS = 180, 90, 900, 300
+START_SECONDS, STOP_SECONDS, WORK_SECONDS, COMMAND_SECONDS = 600, 90, 900, 300
 POLL_SECONDS = 0.02
 WORK_LEFT = """
 SELECT count(*) FROM jobs_job
