@@ -27,7 +27,7 @@ from backup_platform.tiering.finding import targets_for_rules
 from backup_platform.tiering.lag import figures, lag_of_rule
 from backup_platform.tiering.models import TierRule
 from backup_platform.tiering.places_page import places_of
-from backup_platform.tiering.words import STOPPED, copy_words, evict_words, state_words
+from backup_platform.tiering.words import STOPPED, copy_words, evict_words, packs_words, state_words
 
 COPY_COLOURS = {
     CopyState.GOOD.label: "success",
@@ -89,7 +89,9 @@ class TierRuleAdmin(RefusalsAsMessages, TenantModelAdmin):
                     "cost_shown", "tenant"]  # fmt: skip
     list_filter = ["copy_when", "evict_when", TENANT_FILTER]
     when_empty = "Nothing is copied anywhere: all lies on this server. Add a target first, then a rule for it."
-    actions_detail = ["pause", "drain"]
+    conditional_fields = {"copy_days": "copy_when == 'days'", "evict_days": "evict_when == 'days'",
+                          "min_copies": "evict_when != 'never'"}  # fmt: skip
+    actions_detail = ["pause", "resume", "drain"]
     shown = ["target_shown", "copy_shown", "evict_shown", "state_shown", "lag_shown", "there_shown", "cost_shown"]
 
     def get_urls(self):
@@ -148,18 +150,35 @@ class TierRuleAdmin(RefusalsAsMessages, TenantModelAdmin):
         """For unfold's actions."""
         return self.may(request, "change")
 
-    @action(description="Pause or resume", icon="pause", permissions=["act"])
+    def has_pause_permission(self, request, object_id=None):
+        """Whether this person may change rules, and this one is at work."""
+        return self._may_when(request, object_id, lambda rule: rule.paused_at is None)
+
+    def has_resume_permission(self, request, object_id=None):
+        """The same, for one that is paused."""
+        return self._may_when(request, object_id, lambda rule: rule.paused_at is not None)
+
+    def _may_when(self, request, object_id, holds):
+        rule = self.get_object(request, str(object_id)) if object_id else None
+        return self.may(request, "change") and (rule is None or holds(rule))
+
+    @action(description="Pause", icon="pause", permissions=["pause"])
     def pause(self, request, object_id):
-        """Stop copying by this rule, or go on."""
+        """Stop copying by this rule. A GET only asks."""
+        lines = ["Nothing more is copied by this rule, and nothing leaves by it. What is there stays and is read."]
+        return self._switch(request, object_id, "Pause", lines, "It is paused.", paused=True)
+
+    @action(description="Resume", icon="play_arrow", permissions=["resume"])
+    def resume(self, request, object_id):
+        """Go on. A GET only asks."""
+        lines = ["Copying goes on, with what has become due meanwhile."]
+        return self._switch(request, object_id, "Resume", lines, "It is at work again.", paused=False)
+
+    def _switch(self, request, object_id, button, lines, words, *, paused):
         rule = self._found(request, object_id)
-        paused = rule.paused_at is not None
         if request.method != "POST":
-            stopped = "Nothing more is copied by this rule, and nothing leaves by it. What is there stays and is read."
-            lines = ["Copying goes on, with what has become due meanwhile." if paused else stopped]
-            return self._ask(request, rule, "Resume this rule?" if paused else "Pause this rule?", lines,
-                             "Resume" if paused else "Pause")  # fmt: skip
-        return self._do(request, rule, lambda: services.pause_rule(rule, self._person(request), paused=not paused),
-                        "It is at work again." if paused else "It is paused.")  # fmt: skip
+            return self._ask(request, rule, f"{button} the rule for {rule.target.name}?", lines, button)
+        return self._do(request, rule, lambda: services.pause_rule(rule, self._person(request), paused=paused), words)
 
     @action(description="Drain the target", icon="move_down", permissions=["act"])
     def drain(self, request, object_id):
@@ -198,13 +217,13 @@ class TierRuleAdmin(RefusalsAsMessages, TenantModelAdmin):
         lag = lag_of_rule(rule)
         if not lag.packs:
             return "nothing"
-        return f"{showing.number(lag.packs)} packs, {showing.size(lag.bytes)}, {showing.duration(lag.seconds())}"
+        return f"{packs_words(lag.packs)}, {showing.size(lag.bytes)}, {showing.duration(lag.seconds())}"
 
     @display(description="There")
     def there_shown(self, rule):
         there = figures(rule.target, rule.tenant_id)
         damaged = f", {there.damaged} damaged" if there.damaged else ""
-        return f"{showing.number(there.copies)} packs, {showing.size(there.bytes)}{damaged}"
+        return f"{packs_words(there.copies)}, {showing.size(there.bytes)}{damaged}"
 
     @display(description="Costs a month")
     def cost_shown(self, rule):

@@ -4,6 +4,7 @@ from django.apps import AppConfig
 class TieringConfig(AppConfig):
     name = "backup_platform.tiering"
     label = "tiering"
+    verbose_name = "Storage"
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:

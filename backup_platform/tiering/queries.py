@@ -89,15 +89,20 @@ def _at(target: Target, tenant_id: UUID, lag: Lag) -> AtTarget:
 
 def degraded(tenant_id: UUID) -> list[str]:
     """What does not work as it should, a sentence each; backups and restores go on meanwhile as far as they can."""
+    lost = lost_packs(tenant_id)
     sentences = [
         f"{target.name} has not answered since {target.away_since:%Y-%m-%d %H:%M} UTC: new packs wait for it, and what "
         "lies only there cannot be restored."
         for target in targets_of(tenant_id)
         if target.away_since and target.state != TargetState.RETIRED
     ]
-    with tenant_scope(tenant_id):
-        good = Copy.objects.filter(pack=OuterRef("pk"), state=CopyState.GOOD)
-        lost = Pack.objects.filter(~Exists(good), place=PackPlace.REMOTE).count()
     if lost:
         sentences.append(f"{lost} packs have no good copy at any target: their snapshots cannot be restored whole.")
     return sentences
+
+
+def lost_packs(tenant_id: UUID) -> int:
+    """Packs that have left this host and have no good copy anywhere."""
+    with tenant_scope(tenant_id):
+        good = Copy.objects.filter(pack=OuterRef("pk"), state=CopyState.GOOD)
+        return Pack.objects.filter(~Exists(good), place=PackPlace.REMOTE).count()

@@ -8,7 +8,7 @@ from backup_platform.tiering.models import CopyWhen, EvictWhen, TierRule
 
 def copy_words(rule: TierRule) -> str:
     """When packs are copied by it."""
-    words = f"{_days(rule.copy_days)} after verifying" if rule.copy_when == CopyWhen.DAYS else ""
+    words = _after(rule.copy_days) if rule.copy_when == CopyWhen.DAYS else ""
     small = "" if rule.at_once else "; small packs wait to be joined"
     return (words or rule.get_copy_when_display()) + small
 
@@ -17,7 +17,7 @@ def evict_words(rule: TierRule) -> str:
     """When packs leave this host by it."""
     if rule.evict_when == EvictWhen.NEVER:
         return "Never"
-    words = f"{_days(rule.evict_days)} after verifying" if rule.evict_when == EvictWhen.DAYS else ""
+    words = _after(rule.evict_days) if rule.evict_when == EvictWhen.DAYS else ""
     copies = "1 copy" if rule.min_copies == 1 else f"{rule.min_copies} copies"
     return (
         f"{words or rule.get_evict_when_display()}, once {copies} {'was' if rule.min_copies == 1 else 'were'} read back"
@@ -41,5 +41,12 @@ def state_words(rule: TierRule) -> str:
     return "target is away" if rule.target.away_since else "at work"
 
 
-def _days(count: int) -> str:
-    return "1 day" if count == 1 else f"{count} days"
+def packs_words(count: int) -> str:
+    """So many packs."""
+    return "1 pack" if count == 1 else f"{count:,} packs"
+
+
+def _after(days: int) -> str:
+    if not days:
+        return "As soon as it is verified"
+    return f"{'1 day' if days == 1 else f'{days} days'} after verifying"

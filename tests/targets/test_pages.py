@@ -117,7 +117,7 @@ def test_keys_stay_when_their_fields_are_left_empty_and_change_when_not(member, 
 
 def test_acts_ask_first_and_then_do(boss, tenant, s3_target_row):
     target = s3_target_row(tenant)
-    for act, state in (("pause", TargetState.PAUSED), ("pause", TargetState.ACTIVE), ("drain", TargetState.DRAINING),
+    for act, state in (("pause", TargetState.PAUSED), ("resume", TargetState.ACTIVE), ("drain", TargetState.DRAINING),
                        ("probe", TargetState.DRAINING), ("retire", TargetState.RETIRED)):  # fmt: skip
         before = kept(target).state
         assert "?" in boss.get(page_of(target, act)).content.decode()
@@ -150,7 +150,7 @@ def test_a_bucket_that_cannot_be_used_says_why_and_what_to_do(member, tenant, s3
     assert "credentials" in text
     assert "resume it: it is probed first" in text
     faulty_s3.calm()
-    assert "probed, then used again" in member.post(page_of(target, "pause"), follow=True).content.decode()
+    assert "probed, then used again" in member.post(page_of(target, "resume"), follow=True).content.decode()
     probe()
     assert kept(target).state == TargetState.ACTIVE
 

@@ -6,9 +6,11 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from unfold.decorators import display
 
 from backup_platform.console.model_admin import TENANT_FILTER, TenantModelAdmin
 from backup_platform.console.site import asking
+from backup_platform.retention.defaults import delays_of
 from backup_platform.retention.errors import RetentionRefused
 from backup_platform.retention.models import RetentionRules
 from backup_platform.retention.services import set_rules
@@ -56,10 +58,26 @@ class RetentionRulesAdmin(TenantModelAdmin):
 
     allowed = frozenset({"view", "add", "change"})
     form = RulesForm
-    list_display = ["__str__", "undelete_days", "shrink_days", "guard_percent", "release_needs_second", "tenant"]
+    list_display = ["undelete_shown", "shrink_shown", "guard_shown", "second_shown", "tenant"]
     list_filter = [TENANT_FILTER]
     when_empty = "The platform's own delays hold. Add a row to ask for longer ones, or for two persons at a release."
     list_select_related = ["tenant"]
+
+    @display(description="Expired snapshots can be brought back")
+    def undelete_shown(self, rules):
+        return f"for {delays_of(rules.pk).undelete.days} days"
+
+    @display(description="Rules that keep less take effect")
+    def shrink_shown(self, rules):
+        return f"after {delays_of(rules.pk).shrink.days} days"
+
+    @display(description="A run asks a person before it drops")
+    def guard_shown(self, rules):
+        return f"more than {rules.guard_percent} % of a machine's good snapshots"
+
+    @display(description="Releasing a hold takes")
+    def second_shown(self, rules):
+        return "two persons" if rules.release_needs_second else "one person"
 
     def get_fields(self, request, obj=None):
         """Who sees one tenant does not choose one."""

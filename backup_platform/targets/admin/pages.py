@@ -20,7 +20,8 @@ from backup_platform.targets.admin.standing import shown_of
 from backup_platform.targets.models import Target, TargetKind, TargetState
 
 SHOWN = ["kind_shown", "place_shown", "use_shown", "cost_shown", "credentials_shown", "created_by"]
-LEFT_AS_IT_IS = (TargetState.PAUSED, TargetState.DRAINING)
+RESUMABLE = (TargetState.PAUSED, TargetState.DRAINING)
+USED = (TargetState.NEW, TargetState.ACTIVE)
 BUCKET = ["endpoint", "region", "bucket", "prefix", "access_key", "secret_key"]
 KEEPING = ["storage_class", "lock_days", "parity_percent", "capacity_bytes", "watermark_percent", "price", "currency"]
 
@@ -39,9 +40,9 @@ class TargetAdmin(RefusalsAsMessages, TargetColumns, AskingAdmin, TenantModelAdm
     search_fields = ["name"]
     autocomplete_fields = ["tenant"]
     list_before_template = "targets/list.html"
-    when_empty = "Everything lies on this server only: one fire takes all of it. Add a bucket or a second disk."
+    when_empty = "No bucket and no second disk was added yet. With one, a fire here does not take everything."
     change_form_outer_before_template = "targets/above.html"
-    actions_detail = ["probe", "pause", "drain", "retire"]
+    actions_detail = ["probe", "pause", "resume", "drain", "retire"]
 
     def get_queryset(self, request):
         """With what they hold."""
@@ -74,9 +75,32 @@ class TargetAdmin(RefusalsAsMessages, TargetColumns, AskingAdmin, TenantModelAdm
         fixed = obj is not None and (obj.home or obj.state == TargetState.RETIRED)
         return not fixed and super().has_change_permission(request, obj)
 
-    def has_act_permission(self, request, object_id=None):
-        """Whether this person may act on targets; for unfold's actions."""
-        return self.may(request, "change")
+    def has_probe_permission(self, request, object_id=None):
+        """Whether this person may act on targets, and this one is still asked."""
+        return self._may_act(request, object_id, (*USED, *RESUMABLE), home=True)
+
+    def has_pause_permission(self, request, object_id=None):
+        """The same, for one that is in use."""
+        return self._may_act(request, object_id, USED)
+
+    def has_resume_permission(self, request, object_id=None):
+        """The same, for one that is not."""
+        return self._may_act(request, object_id, RESUMABLE)
+
+    def has_drain_permission(self, request, object_id=None):
+        """The same, for one that is not being emptied already."""
+        return self._may_act(request, object_id, (TargetState.ACTIVE, TargetState.PAUSED))
+
+    def has_retire_permission(self, request, object_id=None):
+        """The same, for one that is not retired."""
+        return self._may_act(request, object_id, (*USED, *RESUMABLE))
+
+    def _may_act(self, request, object_id, states, *, home=False):
+        """The role table, and whether it makes sense now. What is not there is said later."""
+        if not self.may(request, "change"):
+            return False
+        row = self.get_object(request, str(object_id)) if object_id else None
+        return row is None or (row.state in states and (home or not row.home))
 
     def get_fieldsets(self, request, obj=None):
         """What may be entered, for whoever asks; then what is known."""
@@ -122,13 +146,13 @@ class TargetAdmin(RefusalsAsMessages, TargetColumns, AskingAdmin, TenantModelAdm
         messages.success(request, f"{obj.name} was added. It is used as soon as a probe has found it good.")
         return redirect("admin:targets_target_change", obj.pk)
 
-    @action(description="Probe", icon="network_check", permissions=["act"])
+    @action(description="Probe", icon="network_check", permissions=["probe"])
     def probe(self, request, object_id):
-        """Try now what the target can do."""
+        """Try soon what the target can do."""
 
         def question(target):
             text = "Some objects are written to a folder of their own, read, listed and deleted, within a minute."
-            more = ("It stays paused or draining, whatever is found.",) if target.state in LEFT_AS_IT_IS else ()
+            more = ("It stays paused or draining, whatever is found.",) if target.state in RESUMABLE else ()
             return Question(f"Probe {target.name}?", (text, *more), "Probe now", danger=False)
 
         def act(target, _reason):
@@ -137,31 +161,36 @@ class TargetAdmin(RefusalsAsMessages, TargetColumns, AskingAdmin, TenantModelAdm
 
         return self._asked(request, object_id, question, act)
 
-    @action(description="Pause or resume", icon="pause", permissions=["act"])
+    @action(description="Pause", icon="pause", permissions=["pause"])
     def pause(self, request, object_id):
-        """Write nothing there for a while, or use it again."""
-
-        def resumes(target):
-            return target.state in {TargetState.PAUSED, TargetState.DRAINING}
+        """Write nothing there for a while."""
 
         def question(target):
-            if resumes(target):
-                good = "It is written to again."
-                text = good if target.was_found_good else "It is probed first, and written to once it was found good."
-                return Question(f"Resume {target.name}?", (text,), "Resume", danger=False)
             text = ("Nothing is written there until it is resumed. What is there is still read.",)
             return Question(f"Pause {target.name}?", text, "Pause", danger=False)
 
         def act(target, _reason):
-            if resumes(target):
-                services.resume_target(target, actor=asking(request).name)
-                return "It is used again." if target.state == TargetState.ACTIVE else "It is probed, then used again."
             services.pause_target(target, actor=asking(request).name)
             return "It is paused."
 
         return self._asked(request, object_id, question, act)
 
-    @action(description="Drain", icon="output", permissions=["act"])
+    @action(description="Resume", icon="play_arrow", permissions=["resume"])
+    def resume(self, request, object_id):
+        """Use it again."""
+
+        def question(target):
+            good = "It is written to again."
+            text = good if target.was_found_good else "It is probed first, and written to once it was found good."
+            return Question(f"Resume {target.name}?", (text,), "Resume", danger=False)
+
+        def act(target, _reason):
+            services.resume_target(target, actor=asking(request).name)
+            return "It is used again." if target.state == TargetState.ACTIVE else "It is probed, then used again."
+
+        return self._asked(request, object_id, question, act)
+
+    @action(description="Drain", icon="output", permissions=["drain"])
     def drain(self, request, object_id):
         """Move everything elsewhere."""
 
@@ -178,7 +207,7 @@ class TargetAdmin(RefusalsAsMessages, TargetColumns, AskingAdmin, TenantModelAdm
 
         return self._asked(request, object_id, question, act)
 
-    @action(description="Retire", icon="archive", variant=ActionVariant.DANGER, permissions=["act"])
+    @action(description="Retire", icon="archive", variant=ActionVariant.DANGER, permissions=["retire"])
     def retire(self, request, object_id):
         """Never ask it again."""
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
+from django.utils.html import format_html
 from unfold.decorators import action, display
 
 from backup_platform.console import showing
@@ -104,7 +105,8 @@ class ReclaimRoundAdmin(AskingAdmin, TenantModelAdmin):
 
     @display(description="Why it waits or stopped")
     def because_shown(self, row: ReclaimRound) -> Any:
-        return row.fault or (row.waits_for if row.ended_at is None else "") or showing.NOTHING
+        said = row.fault or (row.waits_for if row.ended_at is None else "")
+        return format_html('<span class="sr-reason">{}</span>', said) if said else showing.NOTHING
 
     @display(description="Begun", ordering="started_at")
     def started_shown(self, row: ReclaimRound) -> Any:
@@ -142,7 +144,7 @@ class ReclaimRoundAdmin(AskingAdmin, TenantModelAdmin):
     def removed_shown(self, row: ReclaimRound) -> Any:
         return showing.number(row.removed)
 
-    @display(description="Of so many bytes")
+    @display(description="Bytes removed")
     def removed_bytes_shown(self, row: ReclaimRound) -> Any:
         return showing.size(row.removed_bytes)
 
