@@ -111,27 +111,46 @@ class SentBytes:
             turn.set_result(None)
 
 
-class QuestionMeter:
-    """How many ids each machine has asked about: a leaky bucket a machine, whichever connection it uses."""
+class Meter:
+    """How much each machine has asked for: a leaky bucket a machine, whichever connection it uses."""
 
-    def __init__(self, limits: GatewayLimits, *, machines: int = 20_000) -> None:
-        self._rate = limits.question_ids_per_second
-        self._burst = limits.question_ids_burst
+    def __init__(self, rate: float, burst: float, *, machines: int = 20_000) -> None:
+        """`rate` a second drains from a bucket that holds `burst` without a wait."""
+        self._rate = rate
+        self._burst = burst
         self._machines = machines
         self._levels: OrderedDict[UUID, tuple[float, float]] = OrderedDict()  # machine → (level, at)
 
-    def ask(self, machine: UUID, ids: int, now: float) -> float:
-        """Book a question; returns how many seconds its answer must wait. Over ten, it should be refused."""
+    def ask(self, machine: UUID, amount: int, now: float) -> float:
+        """Book a request; returns how many seconds its answer must wait. Over ten, it should be refused."""
         level, at = self._levels.pop(machine, (0.0, now))
-        level = max(0.0, level - (now - at) * self._rate) + ids
+        level = max(0.0, level - (now - at) * self._rate) + amount
         wait = max(0.0, (level - self._burst) / self._rate)
         if wait > MOST_WAIT:
-            level -= ids  # a refused question is not counted again, or one flood would shut the machine out for hours
+            level -= amount  # what is refused is not counted, or one flood would shut the machine out for hours
         self._levels[machine] = (level, now)
         if len(self._levels) > self._machines:
             self._levels.popitem(last=False)
         return wait
 
 
+class QuestionMeter(Meter):
+    """How many ids each machine has asked about."""
+
+    def __init__(self, limits: GatewayLimits, *, machines: int = 20_000) -> None:
+        super().__init__(limits.question_ids_per_second, limits.question_ids_burst, machines=machines)
+
+
+class CommitMeter(Meter):
+    """How many bytes of roots and lists of blocks each machine has sent to be committed."""
+
+    def __init__(self) -> None:
+        super().__init__(COMMIT_BYTES_PER_SECOND, COMMIT_BYTES_BURST)
+
+
+COMMIT_BYTES_PER_SECOND, COMMIT_BYTES_BURST = 1 << 20, 256 << 20
+"""Thirty of the largest commits at once, seven times a backup's four rounds; then one in nine seconds."""
+COMMIT_BYTES = 64 << 10
+"""What a commit costs at least: the smallest one is looked up and stored too. Sixteen a second, for ever."""
 MOST_WAIT = 10.0
 """Seconds that an answer is held back at most; beyond, the question is refused with RATE."""

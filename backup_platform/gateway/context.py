@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from backup_platform.gateway.admission import Admission, QuestionMeter, ReceivedBytes, SentBytes
+from backup_platform.gateway.admission import Admission, CommitMeter, QuestionMeter, ReceivedBytes, SentBytes
 from backup_platform.gateway.errors import Refusal
 from backup_platform.gateway.limits import GatewayLimits
 from backup_platform.gateway.open_packs import OpenPacks
@@ -40,6 +40,7 @@ class Context:
     commits: asyncio.Semaphore
     desk: ControlDesk
     backups: dict[UUID, Backup] = field(default_factory=dict)
+    committed: CommitMeter = field(default_factory=CommitMeter)
 
     @property
     def spool_name(self) -> str:

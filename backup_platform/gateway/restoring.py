@@ -16,7 +16,7 @@ from uuid import UUID
 from blake3 import blake3
 
 from backup_platform.audit.services import record as record_audit
-from backup_platform.catalog.models import Snapshot, SnapshotState
+from backup_platform.catalog.models import Snapshot
 from backup_platform.catalog.present import Place, find_places
 from backup_platform.catalog.reading import Found, PackReader, is_block
 from backup_platform.catalog.stores import local_target, root_key
@@ -25,6 +25,7 @@ from backup_platform.fleet.models import Machine, MachineState
 from backup_platform.gateway.caller import Caller, Scope
 from backup_platform.gateway.errors import Refusal
 from backup_platform.gateway.handlers import microseconds, split
+from backup_platform.retention.fates import GONE
 from backup_platform.storage.base import NotFound
 from backup_platform.vaults.models import Vault
 from backup_platform.vaults.proofs import verify_kit_proof
@@ -43,11 +44,9 @@ DAMAGED = "A part of this snapshot is damaged on the server."
 
 
 def list_snapshots(scope: Scope, message: messages.List) -> messages.Snapshots:
-    """A page of a machine's snapshots, newest first, expired ones left out."""
-    machine = _listed_machine(scope, message.machine_name)
-    found = (
-        Snapshot.objects.filter(machine=machine).exclude(state=SnapshotState.EXPIRED).order_by("-received_at", "-pk")
-    )
+    """A page of a machine's snapshots, newest first, without those that have expired, reclaimed or not."""
+    machine = listed_machine(scope, message.machine_name)
+    found = Snapshot.objects.filter(machine=machine).exclude(state__in=GONE).order_by("-received_at", "-pk")
     if message.before:
         found = found.filter(received_at__lt=_moment(message.before))
     page = list(found.defer("blocks", "bitmap")[: message.limit + 1])
@@ -131,7 +130,7 @@ def _find_permitted(scope: Scope, snapshot_id: bytes) -> Snapshot:
         .defer("bitmap")
         .filter(pk=UUID(bytes=snapshot_id), vault_id=scope.caller.vault_id, machine_id__in=readable)
     )
-    snapshot: Snapshot | None = found.exclude(state=SnapshotState.EXPIRED).first()
+    snapshot: Snapshot | None = found.exclude(state__in=GONE).first()
     if snapshot is None:
         raise Refusal(FailureCode.NOT_FOUND, NOT_FOUND)
     return snapshot
@@ -223,7 +222,8 @@ def _batches(vault_number: int, wanted: list[bytes], batch_bytes: int) -> Iterat
         yield Batch(batch, held)
 
 
-def _listed_machine(scope: Scope, name: str) -> Machine:
+def listed_machine(scope: Scope, name: str) -> Machine:
+    """The machine whose list the caller asks for: its own, or one that it has proved the kit for. Raises Refusal."""
     caller = scope.caller
     if name in ("", caller.name):
         machine_id = caller.machine_id

@@ -15,8 +15,8 @@ from uuid import UUID
 
 import structlog
 
-from backup_platform.gateway import control_work, handlers, job_ties, restoring
-from backup_platform.gateway.admission import MOST_WAIT
+from backup_platform.gateway import control_work, explaining, handlers, job_ties, restoring
+from backup_platform.gateway.admission import COMMIT_BYTES, MOST_WAIT, Meter
 from backup_platform.gateway.backup import Backup
 from backup_platform.gateway.caller import Caller, Scope
 from backup_platform.gateway.context import Context
@@ -30,11 +30,14 @@ from backup_platform.gateway.peer import Peer, event_cost
 from protocol.wire import Event, Unsupported, messages
 from protocol.wire import limits as wire_limits
 from protocol.wire.errors import FailureCode
-from protocol.wire.features import CONTROL
+from protocol.wire.features import CONTROL, DRILLS, LIFECYCLE
 from protocol.wire.versions import choose_version
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
+
+FEATURES = (CONTROL, LIFECYCLE, DRILLS)
+"""What a welcomed machine may use, if it asks for it."""
 
 
 class PeerSession:
@@ -144,15 +147,10 @@ class PeerSession:
                 await self._begin(message, request)
             case messages.Commit():
                 await self._commit(message, request, event)
-            case messages.Root():
-                scope = self._reader()
-                answer, root = await self._reading(lambda: restoring.read_root(scope, message))
-                self.peer.send(answer, request, root)
             case messages.Prove():
                 await self._prove(message, request)
-            case messages.List():
-                scope = self._reader()
-                self.peer.send(await self._database(lambda: restoring.list_snapshots(scope, message)), request)
+            case messages.Root() | messages.List() | messages.Explain() | messages.Drilled():
+                await self._answer_reader(self._reader(), message, request)
             case messages.Publish():
                 caller = self._known()
                 self.peer.send(await self._database(lambda: handlers.publish(caller, message)), request)
@@ -186,7 +184,7 @@ class PeerSession:
                 vault_id=caller.vault_id.bytes if caller else b"",
                 vault_record=vault_record,
                 write_only=caller.write_only if caller else False,
-                features=[CONTROL] if caller and CONTROL in message.features else [],
+                features=[one for one in FEATURES if caller and one in message.features],
             ),
             request,
         )
@@ -256,14 +254,7 @@ class PeerSession:
         caller = self._known()
         count = len(message.ids) // wire_limits.LONG_ID
         self.questions += count
-        wait = self.context.questions.ask(caller.machine_id, count, self.peer.loop.time())
-        if wait > MOST_WAIT:
-            log.warning("too many questions", ids=self.questions, **self.labels())
-            raise Refusal(
-                FailureCode.RATE, "Too many questions about what is stored; ask more slowly.", retry_after=wait
-            )
-        if wait:
-            await asyncio.sleep(wait)
+        await self._in_turn(self.context.questions, count, "Too many questions about what is stored; ask more slowly.")
         return await self._database(lambda: handlers.question(caller, message))
 
     def _flush_now(self) -> Callable[[], Awaitable[messages.Flushed]]:
@@ -279,6 +270,8 @@ class PeerSession:
         caller, backup = self._known(), self._writing()
         if (message.session, message.fence) != (backup.holder.session.bytes, backup.holder.fence):
             raise Refusal(FailureCode.FENCED, "This commit belongs to another session.", final=True)
+        size = COMMIT_BYTES + len(message.blocks) + len(event.payload)
+        await self._in_turn(self.context.committed, size, "Too many large commits; try again more slowly.")
         await self._beside_done()
         await backup.arriving.settle()
         root = bytes(event.payload)
@@ -288,6 +281,15 @@ class PeerSession:
         if isinstance(answer, messages.Committed):
             log.info("snapshot committed", snapshot=answer.snapshot.hex()[:12], **self.labels())
             await self._leave_backup()
+
+    async def _in_turn(self, meter: Meter, amount: int, refusal: str) -> None:
+        """Hold back a machine that asks too much, whichever connection it uses; refuse what would wait for too long."""
+        wait = meter.ask(self._known().machine_id, amount, self.peer.loop.time())
+        if wait > MOST_WAIT:
+            log.warning("too much was asked", ids=self.questions, refusal=refusal, **self.labels())
+            raise Refusal(FailureCode.RATE, refusal, retry_after=wait)
+        if wait:
+            await asyncio.sleep(wait)
 
     async def _stop_backup(self) -> None:
         if self.backup is not None:
@@ -299,6 +301,11 @@ class PeerSession:
             await backup.close()
 
     # --- restoring ---------------------------------------------------------------------------------------------------
+
+    async def _answer_reader(self, scope: Scope, message: messages.Message, request: int) -> None:
+        pool = self._reading if isinstance(message, messages.Root | messages.Explain) else self._database
+        answer, payload = await pool(lambda: explaining.answer(scope, message))
+        self.peer.send(answer, request, payload)
 
     async def _prove(self, message: messages.Prove, request: int) -> None:
         caller, scope, certificate_hash = self._known(), self._reader(), self.certificate_hash

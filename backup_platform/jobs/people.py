@@ -55,7 +55,7 @@ def retry(job: Job, by: str) -> UUID | None:
     if job.state not in RETRIED:
         raise JobRefused("Only a job that failed, was missed or was cancelled can be tried again.")
     if job.dedupe_key.startswith(BY_HAND):
-        raise JobRefused("That backup was begun on the machine; begin it there again: strongroom backup.")
+        raise JobRefused(f"That {job.kind} was begun on the machine; begin it there again: strongroom {job.kind}.")
     with tenant_scope(job.tenant_id), transaction.atomic():
         made = _again(job, by)
         if made is not None:

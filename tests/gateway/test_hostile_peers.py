@@ -10,8 +10,10 @@ import time
 import msgspec
 import pytest
 
+from backup_platform.gateway.admission import COMMIT_BYTES
 from backup_platform.gateway.limits import GatewayLimits
 from protocol.wire import FailureCode, messages
+from protocol.wire import limits as wire_limits
 from protocol.wire.codec import kind_of
 from protocol.wire.frames import encode_header
 from protocol.wire.types import MessageType
@@ -23,6 +25,7 @@ from tests.gateway.agent_peer import (
     Failed,
     begin_when_free,
     block_of,
+    contents,
     digest,
     wait_until,
 )
@@ -183,6 +186,30 @@ def test_flood_of_questions_is_refused_with_a_time_to_wait(gateway_factory, stag
         with pytest.raises(Failed) as failed:
             again.missing(ids[:150])
         assert failed.value.code == FailureCode.RATE
+
+
+def test_flood_of_huge_commits_is_refused_with_a_time_to_wait(running_gateway, stage):
+    machine, other, context = stage.machine(), stage.machine("beta"), running_gateway.gateway.context
+    huge = {"blocks": os.urandom(32) * wire_limits.MAX_LONG_LIST}
+    size = COMMIT_BYTES + len(huge["blocks"])
+    context.committed._burst, context.committed._rate = 3 * size + 2048, 1000.0
+    with AgentPeer(running_gateway, machine) as agent:
+        agent.begin()
+        for _ in range(3):
+            with pytest.raises(Failed) as failed:
+                agent.commit(**huge)
+            assert failed.value.code == FailureCode.INVALID
+        with pytest.raises(Failed) as failed:
+            agent.commit(**huge)
+        assert failed.value.code == FailureCode.RATE
+        assert failed.value.failure.retry_after > 10
+    with AgentPeer(running_gateway, machine) as again:  # counted by machine: a new connection is no way out
+        begin_when_free(again)
+        with pytest.raises(Failed) as failed:
+            again.commit(**huge)
+        assert failed.value.code == FailureCode.RATE
+    with AgentPeer(running_gateway, other) as honest:
+        honest.back_up(contents(1))
 
 
 def test_peer_that_never_reads_costs_a_bounded_amount(gateway_factory, stage):

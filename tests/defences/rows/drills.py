@@ -8,6 +8,7 @@ from tests.defences.removal import Edit
 DRILLING = "tests/end_to_end/test_drilling.py"
 DAEMON = "tests/daemon/test_drills.py"
 JOBS = "tests/jobs/test_drills.py"
+HAND = "backup_platform.jobs.drills_by_hand"
 KEY_FILE = "tests/end_to_end/test_enrolling_with_a_key_file.py"
 
 ROWS = (
@@ -24,6 +25,28 @@ ROWS = (
         "A drill's report cannot name another snapshot than the one that was to be tried.",
         Edit("backup_platform.jobs.ending:end_job", " and job.kind == JobKind.BACKUP", ""),
         f"{JOBS}::test_drill_without_a_fault_proves_the_snapshot_that_was_asked_for",
+    ),
+    defence(
+        "proof-by-hand-of-its-own",
+        "law 2",
+        "A drill by hand is taken for the machine's own snapshot only.",
+        Edit(f"{HAND}:_check", "pk=snapshot_id, machine=machine, ", "pk=snapshot_id, "),
+        "tests/jobs/test_drills_by_hand.py::test_another_machines_snapshot_is_not_proven",
+        "tests/gateway/test_explaining.py::test_drill_of_another_machines_snapshot_is_not_taken_even_with_the_kit",
+    ),
+    defence(
+        "proof-by-hand-of-what-may-be-read",
+        "law 5",
+        "A write-only machine, which reads nothing back, proves nothing.",
+        Edit("backup_platform.gateway.explaining:note", "if caller.machine_id not in scope.readable():", "if False:"),
+        "tests/gateway/test_explaining.py::test_write_only_machine_proves_nothing_without_the_kit",
+    ),
+    defence(
+        "drills-by-hand-bounded",
+        "law 10",
+        "A machine cannot fill the work list and the audit with drills of its own.",
+        Edit(f"{HAND}:_check", "if told.count() >= MOST_A_DAY:", "if False:"),
+        "tests/jobs/test_drills_by_hand.py::test_machine_cannot_fill_the_list",
     ),
     defence(
         "trial-is-read-back",

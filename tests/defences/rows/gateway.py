@@ -7,6 +7,7 @@ from tests.defences.removal import Edit
 
 DURABLE = "tests/gateway/test_durability.py"
 RESTORING = "tests/gateway/test_restoring.py"
+EXPLAINING = "tests/gateway/test_explaining.py"
 SESSIONS = "tests/gateway/test_sessions.py"
 OPENING = "tests/gateway/test_opening.py"
 PEERS = "tests/gateway/test_hostile_peers.py"
@@ -155,11 +156,26 @@ ROWS = (
         "law 5",
         "Another machine's snapshots are listed only with proof of the kit.",
         Edit(
-            "backup_platform.gateway.restoring:_listed_machine",
+            "backup_platform.gateway.restoring:listed_machine",
             "raise Refusal(FailureCode.FORBIDDEN, NEEDS_PROOF)",
             "machine_id = Machine.objects.values_list('pk', flat=True).filter(name=name).first() or caller.machine_id",
         ),
         f"{RESTORING}::test_another_machines_snapshots_need_the_kit_and_are_audited",
+        f"{EXPLAINING}::test_another_machines_fate_needs_the_kit",
+    ),
+    defence(
+        "holds-stay-on-the-platform",
+        "law 5",
+        "A machine that asks what became of a snapshot learns nothing of a legal hold.",
+        Edit("backup_platform.retention.fates:_told", "told = decode_lifecycle(record).event in TOLD", "told = True"),
+        f"{EXPLAINING}::test_legal_hold_is_not_told_to_the_machine_and_the_chain_still_holds",
+    ),
+    defence(
+        "explanations-paged",
+        "law 10",
+        "What became of snapshots that are gone comes in pages.",
+        Edit("backup_platform.gateway.explaining:explain", "in found[: limits.MAX_FATES]]", "in found]"),
+        f"{EXPLAINING}::test_explanations_come_in_pages",
     ),
     defence(
         "write-only-reads-nothing",
@@ -172,7 +188,7 @@ ROWS = (
         "expired-not-found",
         "law 4",
         "An expired snapshot is neither listed nor read.",
-        Edit(PERMITTED, "found.exclude(state=SnapshotState.EXPIRED).first()", "found.first()"),
+        Edit(PERMITTED, "found.exclude(state__in=GONE).first()", "found.first()"),
         f"{RESTORING}::test_expired_snapshot_is_not_listed_and_not_found",
     ),
     defence(
@@ -262,9 +278,10 @@ ROWS = (
         "questions-metered",
         "law 10",
         "Questions are counted and limited for each machine.",
-        Edit("backup_platform.gateway.admission:QuestionMeter.ask", "return wait", "return 0.0"),
+        Edit("backup_platform.gateway.admission:Meter.ask", "return wait", "return 0.0"),
         f"{BOUNDS}::test_questions_answered_over_time_never_exceed_burst_and_rate",
         f"{PEERS}::test_flood_of_questions_is_refused_with_a_time_to_wait",
+        f"{PEERS}::test_flood_of_huge_commits_is_refused_with_a_time_to_wait",
     ),
     defence(
         "lists-paged",
