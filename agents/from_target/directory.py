@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -9,9 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from agents.errors import UsageFault
-from agents.from_target.stores import Gone, Unreachable
+from agents.from_target.stores import Gone, Unreachable, Unreadable
 
 MARK = ".strongroom-store"
+OF_THE_MEDIUM = {errno.EIO, errno.ENODATA, errno.EUCLEAN, errno.EBADMSG}
+"""Errors of reading that speak of these bytes alone. Of a folder they would hide names: then they are no such thing."""
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -57,8 +60,9 @@ class DirectoryStore:
             with os.fdopen(descriptor, "rb") as file:
                 if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                     raise Unreachable(f"{key} is not a plain file.")
-                file.seek(offset)
-                return file.read() if length is None else file.read(length)
+                with _of_the_medium(key):
+                    file.seek(offset)
+                    return file.read() if length is None else file.read(length)
 
     def _scan(self, prefix: str) -> list[os.DirEntry[str]]:
         """A folder that is not there is empty; one that cannot be read is an error."""
@@ -72,6 +76,18 @@ class DirectoryStore:
         if any(part in ("", ".", "..") for part in key.split("/")) and key:
             raise Unreachable(f"'{key}' is not a key.")
         return self.root / key
+
+
+@contextmanager
+def _of_the_medium(key: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as fault:
+        if fault.errno not in OF_THE_MEDIUM:
+            raise
+        raise Unreadable(
+            f"The disk does not give all of {key}.", "Copy what can be read of it, and try that."
+        ) from None
 
 
 @contextmanager

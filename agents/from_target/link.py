@@ -5,6 +5,7 @@ As with a gateway nothing here is proof of anything: the reader checks statement
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from agents.engine.sealing import open_root
 from agents.errors import Damage
 from agents.from_target.pack_index import PackIndex
 from agents.from_target.records import RecordReader
-from agents.from_target.stores import Gone
+from agents.from_target.stores import Gone, Unreadable
 from agents.from_target.vault import StatementFile, StoredVault
 from protocol.stored.errors import FormatError
 from protocol.stored.recipients import split_recipients
@@ -33,6 +34,10 @@ PAGE = 50
 READERS = 8
 MAX_RECIPIENTS_FILE = limits.MAX_RECIPIENTS * (limits.MAX_RECIPIENT + 2) + 1
 MAX_REFERENCES_FILE = 32 << 20
+SET_ASIDE = (
+    "That snapshot cannot be proved any more. To read its machine's others, move this file out of the store (or out "
+    "of a copy of it), and see that `latest` is the one that you mean."
+)
 
 
 @dataclass
@@ -48,6 +53,7 @@ class StoreLink:
     _records: RecordReader | None = field(default=None, init=False, repr=False)
     _index: PackIndex | None = field(default=None, init=False, repr=False)
     _statements: dict[bytes, bytes] = field(default_factory=dict, init=False, repr=False)
+    _gone: dict[int, Statement] = field(default_factory=dict, init=False, repr=False)
 
     def snapshots(self) -> Iterator[messages.Snapshots]:
         """Yield pages of the machine's snapshots that are there, the newest first."""
@@ -92,6 +98,23 @@ class StoreLink:
             self._records = RecordReader(self.vault.store, self._index)
         return self._records.fetch(ids)
 
+    def explain(self, first: int, last: int) -> Iterator[messages.Explained]:
+        """Yield what the store says of numbers that a list of it has left out."""
+        for number in range(last, first - 1, -1):
+            if number in self._gone:
+                snapshot = self._gone[number].snapshot_id
+                fate = messages.Fate(statement=self._statements[snapshot], records=self._lifecycle(snapshot))
+                yield messages.Explained(fates=[fate])
+
+    def _lifecycle(self, snapshot: bytes) -> list[bytes]:
+        """Its newest records; for one that cannot be a record its digest."""
+        records: list[bytes] = []
+        with contextlib.suppress(Gone):  # what is there has to do; the reader judges it
+            for data in self.vault.lifecycle(snapshot):
+                fits = 0 < len(data) <= limits.MAX_LIFECYCLE_RECORD
+                records.append(data if fits else blake3(data).digest())
+        return records[-limits.MAX_LIFECYCLE_RECORDS :]
+
     def close(self) -> None:
         """End what runs, and remove the temporary index."""
         if self._records is not None:
@@ -103,16 +126,17 @@ class StoreLink:
         """The statement of this name; of several files the first that is the one."""
         fault = Damage(f"The statement of snapshot {file.snapshot.hex()[:8]} is not in the store any more.")
         for key in file.keys:
-            data = self.vault.store.read(key, 0, limits.MAX_STATEMENT + 1)
             try:
+                data = self.vault.store.read(key, 0, limits.MAX_STATEMENT + 1)
                 statement = decode_statement(data)
-            except FormatError as why:
-                fault = Damage(f"The statement of snapshot {file.snapshot.hex()[:8]} is damaged: {why.why}.")
+            except (FormatError, Unreadable) as why:
+                said = why.why if isinstance(why, FormatError) else "the disk does not give it"
+                fault = Damage(f"The statement of snapshot {file.snapshot.hex()[:8]} is damaged: {said}.", SET_ASIDE)
                 continue
             if (statement.sequence, statement.snapshot_id) == (file.number, file.snapshot):
                 self._statements[file.snapshot] = data
                 return statement
-            fault = Damage(f"{key} holds another statement than the one that it is named by.")
+            fault = Damage(f"{key} holds another statement than the one that it is named by.", SET_ASIDE)
         raise fault
 
     def _item(self, statement: Statement) -> messages.SnapshotItem | None:
@@ -121,6 +145,7 @@ class StoreLink:
         expired = self.vault.is_expired(snapshot)
         there = self.vault.has(snapshot, "root")
         if expired and not there:
+            self._gone[statement.sequence] = statement
             return None
         return messages.SnapshotItem(
             id=snapshot,

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from threading import Lock
 
-from agents.from_target.stores import HEALED, Gone, ObjectStore
+from agents.from_target.stores import HEALED, Gone, ObjectStore, Unreadable
 from protocol.stored.errors import FormatError
 from protocol.stored.packs import PACK_HEADER_SIZE, IndexEntry, decode_pack_header, read_index
 from protocol.stored.salvage import salvage_records
@@ -114,22 +114,29 @@ class PackIndex:
     def _entries(self, key: str, size: int) -> list[IndexEntry]:
         self._check_header(key)
         tail_start = max(0, size - TAIL)
-        tail = self._store.read(key, tail_start, size - tail_start)
+        tail = self._read(key, tail_start, size - tail_start)
 
         def read_at(offset: int, length: int) -> bytes:
             if offset >= tail_start:
                 return tail[offset - tail_start : offset - tail_start + length]
-            return self._store.read(key, offset, length)
+            return self._read(key, offset, length)
 
         try:
             return read_index(read_at, size)
         except FormatError as fault:
-            entries = list(salvage_records(lambda offset, length: self._store.read(key, offset, length), size))
+            entries = list(salvage_records(lambda offset, length: self._read(key, offset, length), size))
             self._tell(f"{key} has no readable index ({fault.why}); {len(entries)} whole records were found in it.")
             return entries
 
+    def _read(self, key: str, offset: int, length: int) -> bytes:
+        """A part of a pack; what the disk does not give is nothing, which no digest takes for a record."""
+        try:
+            return self._store.read(key, offset, length)
+        except Unreadable:
+            return b""
+
     def _check_header(self, key: str) -> None:
-        header = decode_pack_header(self._store.read(key, 0, PACK_HEADER_SIZE))
+        header = decode_pack_header(self._read(key, 0, PACK_HEADER_SIZE))
         name = HEALED.sub("", key.rpartition("/")[2]).removesuffix(SUFFIX)
         if header.vault_id != self._vault_id or header.pack_uid.hex() != name:
             raise FormatError("pack", "is another pack: its header names another vault or id")

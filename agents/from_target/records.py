@@ -10,7 +10,7 @@ from blake3 import blake3
 
 from agents.engine.sealing import OpeningFault
 from agents.from_target.pack_index import PackIndex, Place, runs
-from agents.from_target.stores import Gone, ObjectStore
+from agents.from_target.stores import Gone, ObjectStore, Unreadable
 
 if TYPE_CHECKING:
     from protocol.wire import Buffer
@@ -52,7 +52,9 @@ class RecordReader:
                 start = place.offset - run[0].offset
                 sealed = memoryview(data)[start : start + place.length]
                 right = blake3(sealed).digest() == place.digest
-                _settle(futures[place.id], sealed if right else self._other_copy(places[place.id][1:]))
+                # Where the run as a whole could not be read, each record of it is asked for by itself first.
+                copies = places[place.id][1:] if data else places[place.id]
+                _settle(futures[place.id], sealed if right else self._other_copy(copies))
         except BaseException as fault:  # noqa: BLE001 - whoever waits for these records gets the fault
             for place in run:
                 _settle(futures[place.id], fault)
@@ -65,10 +67,10 @@ class RecordReader:
         return OpeningFault("A stored chunk is damaged, and the store has no other copy of it.")
 
     def _read(self, key: str, offset: int, length: int) -> bytes:
-        """A part of a pack; b"" when the pack is gone, which then reads as damage of these records alone."""
+        """A part of a pack; b"" when it is gone, or the disk does not give it: damage of these records alone."""
         try:
             return self._store.read(key, offset, length)
-        except Gone:
+        except (Gone, Unreadable):
             return b""
 
 

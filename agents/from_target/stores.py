@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Protocol
 
-from agents.errors import AgentError, Temporary
+from agents.errors import AgentError, Damage, Temporary
 
 HEALED = re.compile(r"\.healed-[1-9](?=\.[a-z]+$)")
 """In the name of an object that took the place of a damaged one which could not be replaced itself."""
@@ -22,6 +22,10 @@ class Gone(AgentError):
 
 class Unreachable(Temporary):
     """The store did not answer, or refused to."""
+
+
+class Unreadable(Damage):
+    """The medium does not give these bytes (a sector that cannot be read): damage of this object, and of no other."""
 
 
 class ObjectStore(Protocol):
@@ -41,7 +45,7 @@ class ObjectStore(Protocol):
         ...
 
     def read(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
-        """The object's bytes from `offset`, `length` at most (None: all). Raises Gone and Unreachable."""
+        """The object's bytes from `offset`, `length` at most (None: all). Raises Gone, Unreadable and Unreachable."""
         ...
 
 

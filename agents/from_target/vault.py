@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from agents.errors import Damage, UsageFault
-from agents.from_target.stores import HEALED, Gone, ObjectStore
+from agents.errors import UsageFault
+from agents.from_target.stores import HEALED, Gone, ObjectStore, Unreadable
 from protocol.stored.errors import FormatError
 from protocol.stored.lifecycle import LifecycleEvent, decode_lifecycle
 from protocol.stored.machine_records import MAX_MACHINE_RECORD, decode_machine_record
@@ -36,7 +36,7 @@ class StoredVault:
         self.vault_id = vault_id
         self.tenant_id = bytes.fromhex(self._find_tenant())
         self.folder = f"{self.tenant_id.hex()}/{vault_id.hex()}"
-        self._events: dict[str, int] | None = None
+        self._events: dict[str, dict[int, list[str]]] | None = None
         self._roots: dict[str, list[str]] | None = None
 
     def _find_tenant(self) -> str:
@@ -55,7 +55,7 @@ class StoredVault:
         for key in _usual_first(key for key, _ in self.store.keys(f"{self.folder}/machines")):
             name = HEALED.sub("", key.rpartition("/")[2]).removesuffix(".record")
             if ID.fullmatch(name) and not _is_record(records.get(bytes.fromhex(name), b"")):
-                records[bytes.fromhex(name)] = self.store.read(key, 0, MAX_MACHINE_RECORD + 1)
+                records[bytes.fromhex(name)] = self._whole(key, MAX_MACHINE_RECORD + 1)
         return records
 
     def statements(self, machine_id: bytes) -> list[list[StatementFile]]:
@@ -80,7 +80,7 @@ class StoredVault:
 
         One byte beyond the limit is read at most, so that too much is seen as such.
         """
-        found = [self.store.read(key, 0, limit + 1) for key in self._files_of(snapshot, suffix)]
+        found = [self._whole(key, limit + 1) for key in self._files_of(snapshot, suffix)]
         if not found:
             raise Gone(f"{snapshot.hex()}.{suffix} is not in the store.")
         return next((data for data in found if right(data)), found[0])
@@ -95,28 +95,61 @@ class StoredVault:
         return keys[::-1] if suffix == "recipients" else keys
 
     def is_expired(self, snapshot: bytes) -> bool:
-        """Whether the newest lifecycle record that speaks of it says so."""
+        """Whether the newest lifecycle record that speaks of it says so.
+
+        One that cannot be read may have brought it back, so what came before it does not count any more. It is no
+        reason to read nothing: a snapshot is proved by its statement and root alone.
+        """
         expired = False
-        for number in range(2, self._event_count(snapshot) + 1):
-            key = f"{self.folder}/lifecycle/{snapshot.hex()}/{number}.lifecycle"
-            try:
-                record = decode_lifecycle(self.store.read(key, 0, MAX_LIFECYCLE))
-            except FormatError as fault:
-                raise Damage(f"A lifecycle record of snapshot {snapshot.hex()[:8]} is damaged: {fault.why}.") from None
-            if record.snapshot_id == snapshot and record.event in (LifecycleEvent.EXPIRED, LifecycleEvent.UNDELETED):
-                expired = record.event is LifecycleEvent.EXPIRED
+        for data in self.lifecycle(snapshot, 2):
+            event = _event_in(data, snapshot)
+            if event is None or event in (LifecycleEvent.EXPIRED, LifecycleEvent.UNDELETED):
+                expired = event is LifecycleEvent.EXPIRED
         return expired
 
-    def _event_count(self, snapshot: bytes) -> int:
+    def lifecycle(self, snapshot: bytes, first: int = 1) -> Iterator[bytes]:
+        """Yield its lifecycle records as they lie there, from this number on, the oldest first; b"" for one that is
+        missing, or that the disk does not give. Of several files of one number the first that can be read as one."""
+        files = self._events_of(snapshot)
+        for number in range(first, max(files, default=0) + 1):
+            found = [self._event_file(key) for key in files.get(number, [])]
+            yield next((data for data in found if _event_in(data, snapshot) is not None), next(iter(found), b""))
+
+    def _event_file(self, key: str) -> bytes:
+        try:
+            return self._whole(key, MAX_LIFECYCLE)
+        except Gone:
+            return b""
+
+    def _whole(self, key: str, limit: int) -> bytes:
+        """A small object; b"" when the disk does not give it: then what stands in for it, if anything, has to do."""
+        try:
+            return self.store.read(key, 0, limit)
+        except Unreadable:
+            return b""
+
+    def _events_of(self, snapshot: bytes) -> dict[int, list[str]]:
+        """The keys of its lifecycle records by their number, each number's usual key first."""
         if self._events is None:
-            self._events = defaultdict(int)
-            for key, _ in self.store.keys(f"{self.folder}/lifecycle"):
-                self._events[key.split("/")[-2]] += 1
-        return self._events.get(snapshot.hex(), 0)
+            self._events = defaultdict(lambda: defaultdict(list))
+            for key in _usual_first(key for key, _ in self.store.keys(f"{self.folder}/lifecycle")):
+                number = HEALED.sub("", key.rpartition("/")[2]).removesuffix(".lifecycle")
+                if number.isdecimal() and len(number) < 10:
+                    self._events[key.split("/")[-2]][int(number)].append(key)
+        return self._events.get(snapshot.hex(), {})
 
 
 def _usual_first(keys: Iterable[str]) -> list[str]:
     return sorted(keys, key=lambda key: (bool(HEALED.search(key)), key))
+
+
+def _event_in(data: bytes, snapshot: bytes) -> LifecycleEvent | None:
+    """What a lifecycle record says of this snapshot; None for bytes that are none of its records."""
+    try:
+        record = decode_lifecycle(data)
+    except FormatError:
+        return None
+    return record.event if record.snapshot_id == snapshot else None
 
 
 def _is_record(data: bytes) -> bool:

@@ -16,6 +16,7 @@ from .keeping import Keeper
 from .survey import VaultFiles
 
 NO_RECORD = bytes(32)
+ENDS = (LifecycleEvent.EXPIRED, LifecycleEvent.UNDELETED)
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Fate:
 
     @property
     def expiry(self) -> LifecycleRecord | None:
-        """The expiry that is in force, None when it never expired or was brought back."""
+        """The expiry that is in force as far as the records go, None when it never expired or was brought back."""
         found = None
         for record in self.records:
             if record.event is LifecycleEvent.EXPIRED:
@@ -41,6 +42,12 @@ class Fate:
             elif record.event is LifecycleEvent.UNDELETED:
                 found = None
         return found
+
+    @property
+    def brought_back(self) -> bool:
+        """Whether its whole story ends with somebody's bringing it back."""
+        events = [record.event for record in self.records if record.event in ENDS]
+        return not self.fault and events[-1:] == [LifecycleEvent.UNDELETED]
 
     @property
     def holds(self) -> dict[str, LifecycleRecord]:

@@ -22,6 +22,7 @@ from backup_platform.upkeep.services import pause_reclaim
 from backup_platform.vaults.models import Vault
 
 from .beginning import check_may_begin, note_begun, note_ended
+from .catching_up import bring_back_again, look_at_missing_packs
 from .errors import RebuildRefused
 from .fates import read_fate
 from .holds import HoldsAgain
@@ -36,7 +37,10 @@ from .survey import VaultFiles, survey
 
 READERS = 3
 """Packs read at once: each holds a record and an index in memory, and the disk or the network is the limit."""
-PAUSE_REASON = "The catalogue was rebuilt. Resume once every snapshot is verified and the damage was looked at."
+PAUSE_REASON = (
+    "The catalogue was rebuilt. Resume once every snapshot is verified, `scrub` has read everything once, and the "
+    "damage was looked at."
+)
 
 Say = Callable[[str], None]
 
@@ -78,7 +82,9 @@ def _rebuild_vault(files: VaultFiles, keeper: Keeper, names: Names, report: Repo
         machines = _rebuild_machines(files, vault, keeper, names, report)
         for machine in machines:
             MachineSnapshots(machine, files, keeper, report).rebuild()
+        bring_back_again(vault, files, keeper, report)
         _rebuild_holds(files, vault, keeper, report)
+        look_at_missing_packs(vault, files, keeper.source, report)
 
 
 def _rebuild_packs(files: VaultFiles, vault: Vault, keeper: Keeper, report: Report, say: Say) -> None:

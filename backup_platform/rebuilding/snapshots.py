@@ -19,6 +19,8 @@ from backup_platform.catalog.models import Snapshot, SnapshotCopy, SnapshotState
 from backup_platform.catalog.signatures import SignatureRefused, check_statement_signature
 from backup_platform.catalog.work import ask_to_complete
 from backup_platform.fleet.models import Machine
+from backup_platform.retention.defaults import delays_of
+from backup_platform.retention.models import Expiry
 from backup_platform.storage.base import NotFound
 from protocol.stored.errors import FormatError
 from protocol.stored.lifecycle import LifecycleRecord
@@ -109,6 +111,8 @@ class MachineSnapshots:
         with transaction.atomic():
             snapshot = Snapshot.objects.create(**self._row(found, fate, objects))
             self._note_copy(snapshot)
+            if snapshot.state == SnapshotState.EXPIRED:
+                self._note_expiry(snapshot)
             if snapshot.state == SnapshotState.RECEIVED:
                 ask_to_complete(snapshot)
         if objects.fault and snapshot.state == SnapshotState.DAMAGED:
@@ -132,7 +136,7 @@ class MachineSnapshots:
             "statistics": objects.counts,
             "machine_time": moment(statement.time),
             "received_at": fate.received_at or moment(statement.time),
-            **_state(fate.expiry, objects),
+            **_state(_counting(fate, objects), objects),
         }
 
     def _note_copy(self, snapshot: Snapshot) -> None:
@@ -145,6 +149,18 @@ class MachineSnapshots:
             target=self.keeper.source.target,
             objects_at=timezone.now(),
             lifecycle=self.files.lifecycle.get(snapshot.pk, 0),
+        )
+
+    def _note_expiry(self, snapshot: Snapshot) -> None:
+        """It can be brought back for all of its days again: while there was no platform, nobody could."""
+        now = timezone.now()
+        Expiry.objects.create(
+            tenant_id=snapshot.tenant_id,
+            snapshot=snapshot,
+            at=snapshot.expired_at,
+            by="",
+            because=snapshot.expired_because,
+            until=now + delays_of(snapshot.tenant_id).undelete,
         )
 
     def _objects(self, found: Found, *, may_be_gone: bool) -> Objects:
@@ -212,6 +228,12 @@ def _lists(references: bytes, blocks_hash: bytes) -> bool:
         return blake3(decode_references(references).blocks).digest() == blocks_hash
     except FormatError:
         return False
+
+
+def _counting(fate: Fate, objects: Objects) -> LifecycleRecord | None:
+    """The expiry that counts. Where a record after it cannot be read, somebody may have brought the snapshot back: what
+    is there whole then counts as there."""
+    return None if fate.fault and not objects.gone else fate.expiry
 
 
 def _state(expiry: LifecycleRecord | None, objects: Objects) -> dict[str, Any]:

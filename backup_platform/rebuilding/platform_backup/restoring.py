@@ -19,6 +19,7 @@ from backup_platform.rebuilding.beginning import RESTORED
 from backup_platform.rebuilding.errors import RebuildRefused
 from backup_platform.tenants.models import Tenant
 from backup_platform.tenants.scope import without_tenant_scope
+from backup_platform.upkeep.services import pause_reclaim
 from protocol.stored.errors import FormatError
 
 from .contents import AUTHORITY, DJANGO_KEY, DUMP, MANIFEST, SECRETS_KEY, SETTINGS
@@ -27,6 +28,10 @@ from .envelope import LABEL, opened_pieces, read_head
 
 MEMBERS = frozenset({MANIFEST, SETTINGS, DJANGO_KEY, SECRETS_KEY, DUMP, *(f"authority/{name}" for name in AUTHORITY)})
 COPY_SIZE = 1024 * 1024
+PAUSE_REASON = (
+    "The platform came back from its backup: holds, and what was brought back, since then are not known. Run "
+    "rebuild_catalog, then resume once every snapshot is verified and `scrub` has read everything once."
+)
 
 
 class OpeningKey(Protocol):
@@ -102,6 +107,7 @@ def put_in_place(unpacked: Path, actor: str) -> None:
             _replace(home / name, source)
     with transaction.atomic():
         record_audit(RESTORED, actor=actor, object="platform")
+        pause_reclaim(None, by=actor, reason=PAUSE_REASON)
 
 
 def _replace(path: Path, source: Path) -> None:
