@@ -10,6 +10,7 @@ from backup_platform.catalog import stores
 from backup_platform.catalog.models import Copy, CopyState, Pack, PackPlace, Snapshot, SnapshotCopy
 from backup_platform.storage.local import LocalStore
 from backup_platform.targets.models import Target, TargetKind
+from backup_platform.targets.opening import open_store
 from backup_platform.tenants.scope import without_tenant_scope
 from backup_platform.vaults.models import Vault
 
@@ -32,7 +33,7 @@ def copy_pack(pack: Pack, target: Target) -> Copy:
     """Copy a placed pack's file to a target, and write down that it is good there."""
     pack.refresh_from_db()
     key = stores.pack_key(pack.tenant_id, pack.vault_id, pack.uid)
-    LocalStore(root_of(target)).put(key, (root_of(None) / pack.path).read_bytes())
+    open_store(target).put(key, (root_of(None) / pack.path).read_bytes())
     return Copy.objects.create(
         tenant_id=pack.tenant_id, pack=pack, target=target, state=CopyState.GOOD, key=key, bytes=pack.bytes,
         written_at=timezone.now(),
@@ -41,7 +42,7 @@ def copy_pack(pack: Pack, target: Target) -> Copy:
 
 def copy_objects(snapshot: Snapshot, target: Target) -> SnapshotCopy:
     """Copy what stands beside the packs to a target."""
-    home, store = stores.local_target(), LocalStore(root_of(target))
+    home, store = stores.local_target(), open_store(target)
     for key in list(home.list()):
         if "/packs/" not in key and not store.exists(key):
             store.put(key, home.get(key))
