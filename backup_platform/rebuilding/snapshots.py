@@ -157,7 +157,7 @@ class MachineSnapshots:
         Expiry.objects.create(
             tenant_id=snapshot.tenant_id,
             snapshot=snapshot,
-            at=snapshot.expired_at,
+            at=snapshot.expired_at or now,
             by="",
             because=snapshot.expired_because,
             until=now + delays_of(snapshot.tenant_id).undelete,
