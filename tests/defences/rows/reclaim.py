@@ -139,9 +139,8 @@ ROWS = (
         "Two commits that revive the same chunks take them in one order.",
         Edit(
             "backup_platform.catalog.needs:find_lacking",
-            "lacking.update(dict.fromkeys(_absent(vault_number, ids, condemned)))",
-            "lacking.update(dict.fromkeys(_absent(vault_number, ids, condemned)));"
-            " revive and revive_numbers(vault_number, condemned)",
+            "asked += ids",
+            "_absent(vault_number, ids, condemned); revive and revive_numbers(vault_number, condemned)",
         ),
         f"{RACES}::test_two_commits_that_revive_the_same_chunks_do_not_deadlock",
     ),
@@ -198,7 +197,11 @@ ROWS = (
         "reclaim-leaves-leased-packs",
         "law 3",
         "Files of a pack that somebody else works on stay.",
-        Edit("backup_platform.catalog.leases:pack_leases", "_free().filter(", "Pack.objects.filter("),
+        Edit(
+            "backup_platform.catalog.leases:pack_leases",
+            "_free(Pack.objects.filter(pk__in=list(pack_ids)))",
+            "Pack.objects.filter(pk__in=list(pack_ids))",
+        ),
         f"{LOTS}::test_a_pack_that_somebody_works_on_is_left_for_later_and_the_others_go",
     ),
     defence(
