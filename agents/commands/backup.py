@@ -19,13 +19,42 @@ from agents.errors import AuthenticationFault, ExitCode, Temporary, UsageFault
 from agents.transport.retrying import DEFAULT_RETRY_FOR
 
 if TYPE_CHECKING:
+    from typing import TypedDict, Unpack
+
     from agents.daemon.job_file import JobFile
     from agents.engine.link import Author, BackupOptions, BackupResult
     from agents.engine.streaming import Stream
     from agents.keys.vault_record import VaultRecord
+    from agents.progress import BackupListener
     from agents.state import AgentHome
     from agents.transport.link import GatewayLink
     from agents.transport.throttle import Throttle
+
+    class Given(TypedDict):
+        """The command line, but for the paths. For the types alone: nothing of it costs time at the start."""
+
+        exclude: tuple[str, ...]
+        exclude_file: tuple[Path, ...]
+        one_file_system: bool
+        no_default_exclusions: bool
+        include: tuple[str, ...]
+        max_size: int | None
+        max_age: int | None
+        cache_dir_tags: bool | None
+        chunker: str
+        stdin_name: str | None
+        stdin_hook: str | None
+        limit_upload: int | None
+        adaptive: bool
+        tag: tuple[str, ...]
+        force_read: bool
+        wait: bool | None
+        wait_timeout: float
+        retry_for: float
+        job_file: Path | None
+        as_json: bool
+        quiet: bool
+
 
 MAX_PATTERNS = 4 << 20
 POLL = (0.25, 0.5, 1.0, 2.0)
@@ -71,62 +100,45 @@ UNFINISHED = frozenset({"received", "receiving", "incomplete"})
 @click.option("--job-file", type=click.Path(path_type=Path), hidden=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no notes.")
-def command(
-    paths: tuple[bytes, ...],
-    *,
-    exclude: tuple[str, ...],
-    exclude_file: tuple[Path, ...],
-    one_file_system: bool,
-    no_default_exclusions: bool,
-    include: tuple[str, ...],
-    max_size: int | None,
-    max_age: int | None,
-    cache_dir_tags: bool | None,
-    chunker: str,
-    stdin_name: str | None,
-    stdin_hook: str | None,
-    limit_upload: int | None,
-    adaptive: bool,
-    tag: tuple[str, ...],
-    force_read: bool,
-    wait: bool | None,
-    wait_timeout: float,
-    retry_for: float,
-    job_file: Path | None,
-    as_json: bool,
-    quiet: bool,
-) -> int:
+def command(paths: tuple[bytes, ...], **given: Unpack[Given]) -> int:
     """Back up files and directories, or with --stdin what comes through a pipe.
 
     Each snapshot is complete in itself; what the vault has already is not sent again. Exit code 3 means that a snapshot
     was made and some sources could not be read.
     """
-    from agents.engine.link import BackupOptions
     from agents.state import AgentHome
 
-    _check_sources(paths, stdin_name, stdin_hook)
-    job = _job(job_file)
-    options = BackupOptions(
-        exclude=[*exclude, *(pattern for file in exclude_file for pattern in read_patterns(file))],
-        default_exclusions=not no_default_exclusions,
-        one_file_system=one_file_system,
-        force_read=force_read,
-        tags=list(tag),
-        include=list(include),
-        cache_dir_tags=cache_dir_tags,
-        max_file_size=max_size,
-        max_file_age_days=max_age,
-        chunker=CHUNKERS[chunker],
-        cache=_cache_of(job),
-    )
-    output = Output(as_json=as_json, quiet=quiet)
+    _check_sources(paths, given["stdin_name"], given["stdin_hook"])
+    job = _job(given["job_file"])
+    options = _options(given, job)
+    output = Output(as_json=given["as_json"], quiet=given["quiet"])
     home = AgentHome()
     home.machine()
     with home.locked():
-        waits = wait_timeout if (sys.stdout.isatty() if wait is None else wait) else None
-        throttle = throttle_of(home, job, limit_upload, adaptive=adaptive)
-        with _stream(home, stdin_name, stdin_hook) as stream:
-            return _back_up(home, list(paths), stream, options, output, retry_for, waits, throttle, job)
+        wait = sys.stdout.isatty() if given["wait"] is None else given["wait"]
+        waits = given["wait_timeout"] if wait else None
+        throttle = throttle_of(home, job, given["limit_upload"], adaptive=given["adaptive"])
+        with _stream(home, given["stdin_name"], given["stdin_hook"]) as stream:
+            return _back_up(home, list(paths), stream, options, output, given["retry_for"], waits, throttle, job)
+
+
+def _options(given: Given, job: JobFile | None) -> BackupOptions:
+    """What the engine is asked for. Raises UsageFault for an exclude file that cannot be read."""
+    from agents.engine.link import BackupOptions
+
+    return BackupOptions(
+        exclude=[*given["exclude"], *(pattern for file in given["exclude_file"] for pattern in read_patterns(file))],
+        default_exclusions=not given["no_default_exclusions"],
+        one_file_system=given["one_file_system"],
+        force_read=given["force_read"],
+        tags=list(given["tag"]),
+        include=list(given["include"]),
+        cache_dir_tags=given["cache_dir_tags"],
+        max_file_size=given["max_size"],
+        max_file_age_days=given["max_age"],
+        chunker=CHUNKERS[given["chunker"]],
+        cache=_cache_of(job),
+    )
 
 
 def _back_up(
@@ -140,7 +152,6 @@ def _back_up(
     throttle: Throttle | None,
     job: JobFile | None,
 ) -> int:
-    from agents.progress import BackupListener
     from agents.transport.link import GatewayLink
 
     began = time.monotonic()
@@ -148,15 +159,7 @@ def _back_up(
     threading.Thread(target=importlib.import_module, args=("agents.engine.backing_up",), daemon=True).start()
     job_id, policy = (job.job_id, job.policy) if job else (b"", "")
     link = GatewayLink(home, retry_for, output.note, throttle=throttle, job=job_id, policy=policy)
-    if job:
-        listening = BackupListener(
-            output,
-            every=job.progress_seconds,
-            expected=(job.expected_files, job.expected_bytes),
-            names=job.may_name_files,
-        )
-    else:
-        listening = BackupListener(output)
+    listening = _listening(output, job)
     link.on_drain = listening.finishing
     try:
         author = make_author(home, link.connect().vault_record)
@@ -172,6 +175,20 @@ def _back_up(
         link.close()
     _tell(output, result, state, time.monotonic() - began, link.retries)
     return code
+
+
+def _listening(output: Output, job: JobFile | None) -> BackupListener:
+    """Who shows how far the backup is; of a job, by what the platform asked for."""
+    from agents.progress import BackupListener
+
+    if job is None:
+        return BackupListener(output)
+    return BackupListener(
+        output,
+        every=job.progress_seconds,
+        expected=(job.expected_files, job.expected_bytes),
+        names=job.may_name_files,
+    )
 
 
 def _check_sources(paths: tuple[bytes, ...], stdin_name: str | None, stdin_hook: str | None) -> None:

@@ -10,14 +10,17 @@ import click
 
 from agents.commands.output import Output, moment, size, some
 from agents.commands.readers import Scope, reading, refuse_write_only, scope_options
-from agents.errors import ExitCode
+from agents.errors import AgentError, ExitCode
 
 if TYPE_CHECKING:
-    from agents.engine.drilling import DrillResult
-    from agents.engine.reading import OpenedSnapshot
+    from agents.engine.drilling import DrillResult, Sample
+    from agents.engine.reading import OpenedSnapshot, Source
+    from protocol.wire import messages
 
 FILES, MIB = 50, 256
 MOST_FILES, MOST_MIB = 10_000, 1024 * 1024
+OUTCOMES = {ExitCode.DONE: "done", ExitCode.INCOMPLETE: "warnings", ExitCode.DAMAGE: "failed"}
+"""What the platform calls these ends, as of a drill that it asked for."""
 
 
 @click.command()
@@ -45,10 +48,10 @@ def command(
     SNAPSHOT is `latest` (if none is named), an id, or the beginning of one. Each file is restored into a directory of
     its own in the agent's home, read back, compared with what was recorded when it was saved and, where it has not
     changed since, with the file on this machine. Of a large file some parts in a row are tried in memory.
-    Exit code 20: something did not come back as it was saved.
+    Exit code 20: something did not come back as it was saved. Of this machine's own snapshot the platform is told how
+    it ended: without a fault, the snapshot counts as proven.
     """
-    from agents.engine.drilling import Drill, Sample
-    from agents.progress import RestoreListener
+    from agents.engine.drilling import Sample
     from agents.scratch import scratch
     from agents.state import AgentHome
 
@@ -58,16 +61,70 @@ def command(
     this_machine = home.machine().machine_id if home.is_enrolled or not from_target else b""
     refuse_write_only(scope)
     began = time.monotonic()
-    with scratch(home) as directory, reading(scope, output, retry_for) as (reader, _):
+    with scratch(home) as directory, reading(scope, output, retry_for) as (reader, source):
         opened = reader.open(reader.find(snapshot))
         own = opened.listed.statement.machine_id == this_machine
-        wanted = min(files, opened.body.files)
-        with RestoreListener(output, wanted, 0, every=_every(job_file)) as listener:
-            result = Drill(opened, directory, Sample(files, mib << 20), listener, compare=own).run()
-    _tell(output, opened, result, time.monotonic() - began)
+        result = _try(opened, directory, Sample(files, mib << 20), output, _every(job_file), own=own)
+        code, seconds = _code(result), time.monotonic() - began
+        by_hand = own and job_file is None  # of a job, the daemon reports how it ended
+        proven = _report(source, opened, result, code, seconds, output) if by_hand else None
+    _tell(output, opened, result, seconds, proven)
+    return code
+
+
+def _try(
+    opened: OpenedSnapshot, directory: Path, sample: Sample, output: Output, every: float | None, *, own: bool
+) -> DrillResult:
+    """Try a sample. `own`: the files may be compared with those on this machine. `every`: of a job, see `restore`."""
+    from agents.engine.drilling import Drill
+    from agents.progress import RestoreListener
+
+    with RestoreListener(output, min(sample.files, opened.body.files), 0, every=every) as listener:
+        return Drill(opened, directory, sample, listener, compare=own).run()
+
+
+def _code(result: DrillResult) -> ExitCode:
     if result.damaged:
         return ExitCode.DAMAGE
     return ExitCode.INCOMPLETE if result.faults or result.differ else ExitCode.DONE
+
+
+def _report(
+    source: Source, opened: OpenedSnapshot, result: DrillResult, code: ExitCode, seconds: float, output: Output
+) -> bool | None:
+    """Tell the platform; whether the snapshot counts as proven now, None where nobody was told.
+
+    What was found stands, whether or not the platform can be told of it.
+    """
+    from agents.transport.reading_link import ReadingLink
+
+    if not isinstance(source, ReadingLink):
+        return None
+    try:
+        return source.drilled(_report_of(opened, result, code, seconds))
+    except AgentError as fault:
+        output.warn(f"The platform could not be told how the drill ended. {fault.what}")
+        return None
+
+
+def _report_of(opened: OpenedSnapshot, result: DrillResult, code: ExitCode, seconds: float) -> messages.Drilled:
+    """What a job's drill would report: figures, and words that name no file."""
+    import secrets
+    from dataclasses import asdict
+
+    from agents.daemon.drill_words import of_drill
+    from protocol.wire import limits, messages
+
+    figures = asdict(result)
+    message, advice = of_drill(figures)
+    return messages.Drilled(
+        drill=secrets.token_bytes(limits.SHORT_ID),
+        snapshot=opened.listed.item.id,
+        outcome=OUTCOMES[code],
+        message=message,
+        advice=advice,
+        counts={**figures, "seconds": round(seconds), "exit_code": int(code)},
+    )
 
 
 def _every(job_file: Path | None) -> float | None:
@@ -78,7 +135,7 @@ def _every(job_file: Path | None) -> float | None:
     return read_job_file(job_file).progress_seconds
 
 
-def _tell(output: Output, opened: OpenedSnapshot, result: DrillResult, seconds: float) -> None:
+def _tell(output: Output, opened: OpenedSnapshot, result: DrillResult, seconds: float, proven: bool | None) -> None:
     listed = opened.listed
     output.text(
         f"Tried {some(result.files, 'file', 'files')} ({size(result.bytes)}) of {opened.body.files:,} in snapshot"
@@ -95,6 +152,8 @@ def _tell(output: Output, opened: OpenedSnapshot, result: DrillResult, seconds: 
         output.text(f"Changed on this machine although size and time are the same (named above): {result.differ:,}.")
     if not result.faults:
         output.text("Everything that was tried came back as it was saved. Nothing of it was kept.")
+    if proven is not None:
+        output.text(f"The platform was told (by hand): the snapshot is {'proven' if proven else 'not proven by it'}.")
     output.record(
         "summary",
         snapshot_id=listed.name,
@@ -107,4 +166,5 @@ def _tell(output: Output, opened: OpenedSnapshot, result: DrillResult, seconds: 
         differ=result.differ,
         seconds=round(seconds),
         duration_s=round(seconds, 3),
+        **({} if proven is None else {"proven": proven}),
     )

@@ -13,6 +13,7 @@ from agents.commands.readers import Scope, reading, refuse_write_only, scope_opt
 from agents.errors import ExitCode
 
 if TYPE_CHECKING:
+    from agents.engine.placing import PlacingOptions
     from agents.engine.reading import OpenedSnapshot
     from agents.engine.restoring import RestoreResult
 
@@ -47,8 +48,6 @@ def command(
     With --from-target and --kit no server is needed: the store's files and the recovery kit are enough.
     """
     from agents.engine.placing import PlacingOptions
-    from agents.engine.restoring import Restorer, Target
-    from agents.progress import RestoreListener
 
     output = Output(as_json=as_json, quiet=quiet)
     name, path = split_target(snapshot)
@@ -58,14 +57,24 @@ def command(
     began = time.monotonic()
     with reading(scope, output, retry_for) as (reader, _):
         opened = reader.open(reader.find(name))
-        whole = (opened.body.files, opened.body.content_bytes) if path == b"/" else (0, 0)
-        listening = RestoreListener(output, *whole, every=_every(job_file))
-        with Target(target, overwrite=overwrite) as descriptor, listening as listener:
-            result = Restorer(opened, path, descriptor, options, listener).run()
+        result = _restore(opened, path, target, options, output, _every(job_file))
     _tell(output, opened, target, result, time.monotonic() - began)
     if result.damaged:
         return ExitCode.DAMAGE
     return ExitCode.INCOMPLETE if result.errors else ExitCode.DONE
+
+
+def _restore(
+    opened: OpenedSnapshot, path: bytes, target: Path, options: PlacingOptions, output: Output, every: float | None
+) -> RestoreResult:
+    """Put what lies at `path` under the target directory. `every`: seconds between words of progress, for a job."""
+    from agents.engine.restoring import Restorer, Target
+    from agents.progress import RestoreListener
+
+    whole = (opened.body.files, opened.body.content_bytes) if path == b"/" else (0, 0)
+    listening = RestoreListener(output, *whole, every=every)
+    with Target(target, overwrite=options.overwrite) as descriptor, listening as listener:
+        return Restorer(opened, path, descriptor, options, listener).run()
 
 
 def _every(job_file: Path | None) -> float | None:

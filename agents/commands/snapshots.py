@@ -11,33 +11,38 @@ import click
 
 from agents.commands.output import Output, instant, moment, size
 from agents.commands.readers import Scope, reading, scope_options
+from agents.errors import ExitCode
 
 if TYPE_CHECKING:
+    from agents.engine.absences import Absence
     from agents.engine.reading import Listed, SnapshotReader
 
 
 @click.command()
 @scope_options
-def command(kit: Path | None, machine: str, from_target: str, as_json: bool, quiet: bool, retry_for: float) -> None:
+def command(kit: Path | None, machine: str, from_target: str, as_json: bool, quiet: bool, retry_for: float) -> int:
     """List the snapshots of this machine, the newest first.
 
     Every statement is checked: a snapshot that the machine did not sign is reported as damage, and so is a hidden one
-    that this machine remembers as its newest. Older ones that are not listed are named.
+    that this machine remembers as its newest. Older ones that are not listed are named: as expired when the server has
+    records that say so, else as hidden. Exit code 20: some are hidden.
 
     With --from-target and --kit, and without --machine, the snapshots of every machine in the store are listed.
     """
     output = Output(as_json=as_json, quiet=quiet)
-    count, not_listed = 0, []
+    count = 0
+    not_listed: list[tuple[int, int]] = []
+    hidden: list[tuple[int, int]] = []
     with _readers(Scope(kit, machine, from_target), output, retry_for) as readers:
         for reader in readers:
             count += _show(reader, output, title=len(readers) > 1)
-            gaps = list(reversed(reader.gaps))
-            for first, last in gaps:
-                output.text(f"{_numbers(first, last)} not listed: expired, or hidden by the server.")
-            not_listed += gaps
+            absences = _tell_absences(reader, output)
+            not_listed += _spans(absences)
+            hidden += _spans([one for one in absences if one.kind == "hidden"])
     if not count:
         output.text("There are no snapshots yet. Make one with `strongroom backup PATH`.")
-    output.record("summary", snapshots=count, not_listed=not_listed)
+    output.record("summary", snapshots=count, not_listed=not_listed, hidden=hidden)
+    return ExitCode.DAMAGE if hidden else ExitCode.DONE
 
 
 @contextmanager
@@ -66,8 +71,40 @@ def _show(reader: SnapshotReader, output: Output, *, title: bool) -> int:
     return count
 
 
-def _numbers(first: int, last: int) -> str:
-    return f"Snapshot number {first} is" if first == last else f"Snapshots number {first} to {last} are"
+def _tell_absences(reader: SnapshotReader, output: Output) -> list[Absence]:
+    """Say why numbers of a machine's chain are not listed, the oldest first."""
+    if not reader.gaps:
+        return []
+    from agents.engine.absence_words import sentence
+
+    absences = list(reversed(reader.absences()))
+    for one in absences:
+        output.text(sentence(one))
+        output.record("not_listed", **_absence_record(one))
+    return absences
+
+
+def _absence_record(one: Absence) -> dict[str, Any]:
+    expired = {"expired_from": instant(one.expired_from), "expired_until": instant(one.expired_until)}
+    words = {name: getattr(one, name) for name in ("because", "by", "fault") if getattr(one, name)}
+    return {
+        "first": one.first,
+        "last": one.last,
+        "state": one.kind.value,
+        **(expired if one.kind == "expired" else {}),
+        **words,
+    }
+
+
+def _spans(absences: list[Absence]) -> list[tuple[int, int]]:
+    """First and last numbers of one machine's absences, neighbours joined; the oldest first."""
+    spans: list[tuple[int, int]] = []
+    for one in absences:
+        if spans and spans[-1][1] == one.first - 1:
+            spans[-1] = (spans[-1][0], one.last)
+        else:
+            spans.append((one.first, one.last))
+    return spans
 
 
 def _plain(text: str) -> str:

@@ -64,6 +64,30 @@ def back_up(
     return _Backup(list(paths), link, home, author, options, progress, cancel or threading.Event(), stream).run()
 
 
+def _sources_of(paths: list[bytes], options: BackupOptions, stream: Stream | None) -> list[bytes]:
+    """What is to be saved, in path order. Raises UsageFault when there is nothing, or no such chunker."""
+    if not paths and stream is None:
+        raise UsageFault("There is nothing to back up.", "Name at least one file or directory.")
+    if options.chunker not in PROFILES:
+        raise UsageFault(f"There is no chunker {options.chunker!r}.", f"Choose one of {', '.join(PROFILES)}.")
+    if stream is not None:
+        return [stream.path]
+    sources = unique_sources(paths)
+    if not any(map(os.path.lexists, sources)):
+        raise UsageFault("None of the sources exists.", "Check the paths: nothing was backed up.")
+    return sources
+
+
+def _exclusions_of(options: BackupOptions, started_ns: int, *, piped: bool) -> Exclusions:
+    """What is left out. What comes through a pipe was chosen by name, so no default leaves it out."""
+    return Exclusions(
+        [*options.exclude, *(f"!{line}" for line in options.include)],
+        defaults=options.default_exclusions and not piped,
+        cache_tags=False if piped else options.cache_dir_tags,
+        limits=file_limits(options.max_file_size, options.max_file_age_days, started_ns),
+    )
+
+
 class _Backup:
     """One run. Everything runs in the caller's thread but the pipeline's workers."""
 
@@ -78,23 +102,12 @@ class _Backup:
         cancel: threading.Event,
         stream: Stream | None,
     ) -> None:
-        if not paths and stream is None:
-            raise UsageFault("There is nothing to back up.", "Name at least one file or directory.")
-        if options.chunker not in PROFILES:
-            raise UsageFault(f"There is no chunker {options.chunker!r}.", f"Choose one of {', '.join(PROFILES)}.")
         self._begun_at = time.monotonic()
         self._started_ns = time.time_ns()
         self._stream = stream
         self._stream_read = False
-        self._sources = [stream.path] if stream is not None else unique_sources(paths)
-        if stream is None and not any(map(os.path.lexists, self._sources)):
-            raise UsageFault("None of the sources exists.", "Check the paths: nothing was backed up.")
-        self._exclusions = Exclusions(
-            [*options.exclude, *(f"!{line}" for line in options.include)],
-            defaults=options.default_exclusions and stream is None,
-            cache_tags=options.cache_dir_tags if stream is None else False,
-            limits=file_limits(options.max_file_size, options.max_file_age_days, self._started_ns),
-        )
+        self._sources = _sources_of(paths, options, stream)
+        self._exclusions = _exclusions_of(options, self._started_ns, piped=stream is not None)
         self._link = link
         self._home = home
         self._author = author

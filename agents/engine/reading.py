@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from blake3 import blake3
 
@@ -27,10 +27,11 @@ from protocol.stored.roots import RootBody, SegmentRef, decode_root
 from protocol.stored.statements import Statement, decode_statement
 
 if TYPE_CHECKING:
+    from agents.engine.absences import Absence
     from agents.keys.machine_record import TrustedMachine
     from agents.keys.rsa import PrivateKey
     from protocol.wire import Buffer
-    from protocol.wire.messages import RootIs, SnapshotItem, Snapshots
+    from protocol.wire.messages import Explained, RootIs, SnapshotItem, Snapshots
 
 LATEST = "latest"
 SHORTEST_PREFIX = 4
@@ -44,6 +45,8 @@ class Source(Protocol):
     def root(self, snapshot: bytes) -> tuple[RootIs, bytes]: ...
 
     def fetch(self, snapshot: bytes, block: bytes, ids: Sequence[bytes]) -> dict[bytes, Future[Buffer]]: ...
+
+    def explain(self, first: int, last: int) -> Iterable[Explained] | None: ...
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,15 @@ class Listed:
         return self.item.id.hex()
 
 
+class Gap(NamedTuple):
+    """Numbers that are not listed, with the listed statements around them; `older` is None where there is none."""
+
+    first: int
+    last: int
+    newer: Statement
+    older: Statement | None = None
+
+
 class SnapshotReader:
     """Lists, finds and opens the snapshots of one machine."""
 
@@ -83,18 +95,21 @@ class SnapshotReader:
         self._source = source
         self._trust = trust
         self._machine: TrustedMachine | None = None
-        self.gaps: list[tuple[int, int]] = []
-        """First and last sequence numbers that the server did not list, newest first. They have expired, or are hidden:
-        only the lifecycle records of a target say which."""
+        self._gaps: list[Gap] = []
         if trust.own_record:
             self._machine = machine_record.check(trust.own_record, trust.dedup_secret, vault_id=trust.vault_id)
 
     # --- lists -----------------------------------------------------------------------------------
 
+    @property
+    def gaps(self) -> list[tuple[int, int]]:
+        """First and last sequence numbers that the last list did not show, newest first: expired, or hidden."""
+        return [(gap.first, gap.last) for gap in self._gaps]
+
     def listed(self) -> Iterator[Listed]:
         """Yield every snapshot, the newest first. Raises Damage at a statement that is forged or out of its chain."""
         newer: Listed | None = None
-        self.gaps = []
+        self._gaps = []
         for page in self._source.snapshots():
             self._meet(page.machine_records)
             for item in page.items:
@@ -105,7 +120,7 @@ class SnapshotReader:
         if newer is None:
             self._check_head(None)
         elif newer.statement.sequence > 1:
-            self.gaps.append((1, newer.statement.sequence - 1))
+            self._gaps.append(Gap(1, newer.statement.sequence - 1, newer.statement))
 
     def find(self, name: str) -> Listed:
         """Return the snapshot that `latest`, an id or a unique prefix names. Raises NotFound."""
@@ -124,7 +139,15 @@ class SnapshotReader:
             raise NotFound(f"'{name}' is too short: it names {len(found)} snapshots.", "Give more digits.")
         if found:
             raise NotFound(f"'{name}' is too short.", f"Give at least {SHORTEST_PREFIX} digits of an id.")
-        raise NotFound(f"There is no snapshot '{name}'.", "`strongroom snapshots` lists what there is.")
+        from agents.engine.absence_words import no_such
+
+        raise no_such(name, self.absences())
+
+    def absences(self) -> list[Absence]:
+        """What is known of the numbers that the last whole list did not show, newest first. Raises AgentError."""
+        from agents.engine.absences import explain
+
+        return explain(self._gaps, self._source.explain, self._verify) if self._gaps else []
 
     def _meet(self, records: Iterable[bytes]) -> None:
         """Take the machine from the first record that verifies, unless it is known already."""
@@ -161,7 +184,7 @@ class SnapshotReader:
             return
         older, later = listed.statement, newer.statement
         if later.sequence > older.sequence + 1:
-            self.gaps.append((older.sequence + 1, later.sequence - 1))
+            self._gaps.append(Gap(older.sequence + 1, later.sequence - 1, later, older))
             return
         assert self._machine is not None
         check_chain(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from agents.keys.enrollment import EnrollmentString
     from agents.keys.enrollment_key import EnrollmentKey
     from agents.keys.rsa import PrivateKey
+    from protocol.stored.enrollment_blobs import EnrollmentSecret
 
 ENROLL = 30.0
 """Seconds for the gateway to issue a certificate."""
@@ -111,12 +112,38 @@ def _accept(
     key_file: KeyFile | None,
 ) -> MachineState:
     """Check everything that the gateway gave and write the home."""
-    from agents.keys import machine_record
     from agents.keys.certificates import check_machine_certificate
+
+    check_machine_certificate(enrolled.certificate, enrolled.ca, enrollment.ca_hash, applicant.identity.public)
+    secret, number = _vouched_for(enrollment, enrolled, key_file)
+    machine = MachineState(
+        host=enrollment.host,
+        port=enrollment.port,
+        machine_id=enrolled.machine_id,
+        tenant_id=enrolled.tenant_id,
+        vault_id=enrolled.vault_id,
+        ca_pin=enrollment.ca_hash,
+        signing_key_hash=secret.signing_key_hash,
+        record_number=number,
+        epoch=secret.epoch,
+        machine_name=enrolled.machine_name,
+        write_only=enrolled.write_only,
+    )
+    home.save_keys(applicant.identity.to_pem(None), applicant.reading.to_pem(None))
+    home.save_certificates(_pem(enrolled.certificate), _pem(enrolled.ca))
+    home.save_dedup_secret(secret.dedup_secret)
+    home.save_machine_record(_machine_record(machine, applicant, secret.dedup_secret))
+    home.save_machine(machine)
+    return machine
+
+
+def _vouched_for(
+    enrollment: EnrollmentString, enrolled: messages.Enrolled, key_file: KeyFile | None
+) -> tuple[EnrollmentSecret, int]:
+    """The vault's secret, and the number of its record: both vouched for by the string or the key file, or refused."""
     from agents.keys.enrollment import open_blob, secret_of
     from agents.keys.vault_record import open_vault_record
 
-    check_machine_certificate(enrolled.certificate, enrolled.ca, enrollment.ca_hash, applicant.identity.public)
     if key_file is not None:
         secret = secret_of(key_file.key, enrolled.vault_id, write_only=key_file.write_only)
     else:
@@ -135,35 +162,21 @@ def _accept(
             + ("and --write-only does not fit that." if key_file else "and the enrolment string says otherwise."),
             "Ask for a new string, and which kind of machine it is for.",
         )
-    machine = MachineState(
-        host=enrollment.host,
-        port=enrollment.port,
-        machine_id=enrolled.machine_id,
-        tenant_id=enrolled.tenant_id,
-        vault_id=enrolled.vault_id,
-        ca_pin=enrollment.ca_hash,
-        signing_key_hash=secret.signing_key_hash,
-        record_number=record.number,
-        epoch=secret.epoch,
-        machine_name=enrolled.machine_name,
-        write_only=enrolled.write_only,
+    return secret, record.number
+
+
+def _machine_record(machine: MachineState, applicant: Applicant, dedup_secret: bytes) -> bytes:
+    from agents.keys import machine_record
+
+    return machine_record.make(
+        vault_id=machine.vault_id,
+        machine_id=machine.machine_id,
+        epoch=machine.epoch,
+        write_only=machine.write_only,
+        identity_key=applicant.identity.public,
+        reading_key=applicant.reading.public,
+        dedup_secret=dedup_secret,
     )
-    home.save_keys(applicant.identity.to_pem(None), applicant.reading.to_pem(None))
-    home.save_certificates(_pem(enrolled.certificate), _pem(enrolled.ca))
-    home.save_dedup_secret(secret.dedup_secret)
-    home.save_machine_record(
-        machine_record.make(
-            vault_id=machine.vault_id,
-            machine_id=machine.machine_id,
-            epoch=machine.epoch,
-            write_only=machine.write_only,
-            identity_key=applicant.identity.public,
-            reading_key=applicant.reading.public,
-            dedup_secret=secret.dedup_secret,
-        )
-    )
-    home.save_machine(machine)
-    return machine
 
 
 def _pem(der: bytes) -> bytes:

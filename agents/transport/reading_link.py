@@ -16,6 +16,7 @@ from agents.transport.io_loop import settle
 from agents.transport.line import Line
 from agents.transport.retrying import DEFAULT_RETRY_FOR, Patience
 from protocol.wire import limits, messages
+from protocol.wire.features import DRILLS, LIFECYCLE
 
 if TYPE_CHECKING:
     from agents.keys.rsa import PrivateKey
@@ -43,7 +44,8 @@ class ReadingLink:
         self._machine_id = home.machine().machine_id
         self._scope = scope
         self._proof_key = proof_key
-        self._line = Line(functools.partial(greet, home), Patience(retry_for), self._prove, tell=tell)
+        dial = functools.partial(greet, home, features=[LIFECYCLE, DRILLS])
+        self._line = Line(dial, Patience(retry_for), self._prove, tell=tell)
 
     def connect(self) -> Greeted:
         """Connect and return what the gateway said, its vault record verified."""
@@ -68,6 +70,22 @@ class ReadingLink:
         if not isinstance(event.message, messages.RootIs):
             raise Refused(f"The gateway answered ROOT with {type(event.message).__name__}.", "Report this.")
         return event.message, bytes(event.payload)
+
+    def explain(self, first: int, last: int) -> Iterator[messages.Explained] | None:
+        """Yield pages of what the server says of numbers that it does not list; None when it is too old to be asked."""
+        return self._pages(first, last) if self._knows(LIFECYCLE) else None
+
+    def _pages(self, first: int, last: int) -> Iterator[messages.Explained]:
+        while first <= last:
+            page = self._ask(messages.Explain(machine_name=self._scope, first=first, last=last), messages.Explained)
+            yield page
+            if page.rest >= last:
+                raise Refused("The gateway explains the same snapshots again and again.", "Report this.")
+            last = page.rest
+
+    def drilled(self, message: messages.Drilled) -> bool | None:
+        """Say how a drill by hand ended; whether it proves the snapshot, None when the server is too old to be told."""
+        return self._ask(message, messages.Noted).proven if self._knows(DRILLS) else None
 
     def status(self, snapshots: Sequence[bytes] = ()) -> messages.StatusIs:
         """How the work behind these snapshots is getting on (at most 256)."""
@@ -100,6 +118,9 @@ class ReadingLink:
     def close(self) -> None:
         """Say goodbye and give the socket back."""
         self._line.close()
+
+    def _knows(self, feature: str) -> bool:
+        return feature in self._line.open().welcome.features
 
     def _ask(self, message: messages.Message, kind: type[Expected]) -> Expected:
         said = self._line.request(lambda: message).result().message

@@ -121,6 +121,8 @@ class Shelf:
         self.chunks: dict[bytes, bytes] = {}
         self.records = [record()]
         self.fetched: list[bytes] = []
+        self.told: list[messages.Fate] | None = None  # what it says of snapshots that it does not list; None: it is old
+        self.asked: list[tuple[int, int]] = []
 
     def keep(self, plaintext: bytes) -> ChunkRef:
         h, chunk_id = SEALER.identify(plaintext)
@@ -200,6 +202,10 @@ class Shelf:
             blocks=made.blocks,
         )
         return said, made.root
+
+    def explain(self, first: int, last: int) -> Iterator[messages.Explained] | None:
+        self.asked.append((first, last))
+        return None if self.told is None else iter([messages.Explained(fates=[one]) for one in self.told])
 
     def fetch(self, snapshot: bytes, block: bytes, ids: Sequence[bytes]) -> dict[bytes, Future]:
         futures: dict[bytes, Future] = {}

@@ -243,7 +243,7 @@ ROWS = (
         "write-only-sealed-in",
         "law 6",
         "Whether a machine is write-only is sealed in the blob: the server cannot say otherwise.",
-        Edit("agents.transport.enrolling:_accept", "if enrolled.write_only != secret.write_only:", "if False:"),
+        Edit("agents.transport.enrolling:_vouched_for", "if enrolled.write_only != secret.write_only:", "if False:"),
         "tests/agent/test_enrolling.py::test_cheating_gateway_gets_nothing_and_leaves_nothing"
         "[a write-only machine that shall be able to read]",
     ),

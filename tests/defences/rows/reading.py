@@ -8,6 +8,8 @@ from tests.defences.removal import Edit
 READING = "tests/restore/test_reading.py"
 OPEN = "agents.engine.reading:SnapshotReader.open"
 HEADER = "agents.engine.reading:SnapshotReader._check_header"
+ABSENCES = "tests/restore/test_absences.py"
+PLACE = "agents.engine.absences:_Judge._check_place"
 SEGMENT = "agents.engine.reading:SegmentRead.read"
 
 ROWS = (
@@ -64,6 +66,35 @@ ROWS = (
         Edit("agents.engine.reading:SnapshotReader.listed", "self._check_place(listed, newer)", "pass"),
         f"{READING}::test_exchanged_neighbour_breaks_the_chain",
         f"{READING}::test_snapshots_in_another_order_are_refused",
+    ),
+    defence(
+        "expiry-of-what-the-chain-names",
+        "chain",
+        "An expiry explains a missing number only with the statement that the chain names there.",
+        Edit(PLACE, "if newer is not None and newer.previous != statement.digest:", "if False:"),
+        f"{ABSENCES}::test_statement_that_the_machine_signed_and_did_not_use_explains_nothing",
+    ),
+    defence(
+        "expiry-behind-its-predecessor",
+        "chain",
+        "An expiry explains a missing number only with a statement that follows the listed one before it.",
+        Edit(PLACE, "if before is not None and statement.previous != before:", "if False:"),
+        f"{ABSENCES}::test_statement_before_the_gap_is_named_by_the_first_in_it",
+    ),
+    defence(
+        "expiry-of-what-the-machine-signed",
+        "statement",
+        "An expiry explains a missing number only with a statement that the machine signed.",
+        Edit(PLACE, "self._verify(statement)", "pass"),
+        f"{ABSENCES}::test_statement_without_known_neighbours_still_needs_the_machines_signature",
+    ),
+    defence(
+        "expiry-records-in-their-chain",
+        "chain",
+        "Lifecycle records that do not name one another explain nothing.",
+        Edit("agents.engine.absences:_checked", "if before is not None and record.previous != before:", "if False:"),
+        f"{ABSENCES}::test_reason_that_does_not_hold_leaves_the_number_hidden[out_of_their_chain]",
+        f"{ABSENCES}::test_reason_that_does_not_hold_leaves_the_number_hidden[behind_another_withheld_one]",
     ),
     defence(
         "segment-against-root",
