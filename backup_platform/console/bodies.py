@@ -27,7 +27,7 @@ class BoundedBodies:
         if scope["type"] == "http" and _stated(scope) > MOST_BYTES:
             await _refuse(send)
             return
-        left = MOST_BYTES
+        left, begun = MOST_BYTES, False
 
         async def counted() -> Message:
             nonlocal left
@@ -35,7 +35,14 @@ class BoundedBodies:
             left -= len(message.get("body", b""))
             return message if left >= 0 else {"type": "http.disconnect"}
 
-        await self.application(scope, counted, send)
+        async def noted(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        await self.application(scope, counted, noted)
+        if left < 0 and not begun:
+            await _refuse(send)
 
 
 def _stated(scope: Any) -> int:

@@ -44,8 +44,9 @@ def test_a_body_that_says_it_is_too_large_is_not_read_at_all():
 
 @pytest.mark.defence
 def test_a_body_without_an_end_is_read_in_part_only():
-    _, taken = asked([(b"transfer-encoding", b"chunked")], 60)
+    said, taken = asked([(b"transfer-encoding", b"chunked")], 60)
     assert taken <= MOST_BYTES // PIECE + 2
+    assert said[0]["status"] == 413
 
 
 def body_of(client, text: bytes):
