@@ -77,3 +77,4 @@ soak: setup ## Backups under hundreds of kills, every acknowledgement checked (S
 	$(call run_if_built,tests.soak)
 	@exec $(BIN)/python -m tests.soak.reclaim $(RECLAIM_ARGS)
 	@FLIPS=$${FLIPS:-1000} exec $(BIN)/python -m pytest -q -s -o faulthandler_timeout=0 tests/upkeep/test_scrub_flips.py
+	@POWER_CUTS=$${POWER_CUTS:-100} exec $(BIN)/python -m pytest -q -s -o faulthandler_timeout=0 tests/faults/test_storage_power_cuts.py
