@@ -110,6 +110,7 @@ def _look_up(snapshot: Snapshot, heartbeat: Callable[[], object]) -> _Needs:
     _add(needs, vault_number, blocks)
     if needs.waiting and not needs.fault:
         return needs
+    asked: list[bytes] = []  # blocks of small trees list few ids each: a question takes those of many
     try:
         for block, ids in read_blocks(vault_number, blocks):
             if ids is None:
@@ -117,7 +118,11 @@ def _look_up(snapshot: Snapshot, heartbeat: Callable[[], object]) -> _Needs:
                 needs.fault = needs.fault or f"Its reference block {block.hex()[:16]}… cannot be read."
                 return needs
             heartbeat()
-            _add(needs, vault_number, ids)
+            asked += ids
+            if len(asked) >= MAX_QUESTION:
+                _add(needs, vault_number, asked)
+                asked.clear()
+        _add(needs, vault_number, asked)
     except InvalidCommit as fault:
         needs.unknown = True
         needs.fault = str(fault)

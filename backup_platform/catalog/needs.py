@@ -47,13 +47,18 @@ def find_lacking(vault_number: int, blocks: Iterable[bytes], *, revive: bool) ->
     condemned = BitMap64()
     lacking = dict.fromkeys(_absent(vault_number, unique, condemned))
     readable = [block for block in unique if block not in lacking]
+    asked: list[bytes] = []  # blocks of small trees list few ids each: a question takes those of many
     for block, ids in read_blocks(vault_number, readable):
         if ids is None:
             lacking[block] = None
             continue
-        lacking.update(dict.fromkeys(_absent(vault_number, ids, condemned)))
+        asked += ids
+        if len(asked) >= MAX_QUESTION:
+            lacking.update(dict.fromkeys(_absent(vault_number, asked, condemned)))
+            asked.clear()
         if len(lacking) >= MAX_TOLD_MISSING:
             break
+    lacking.update(dict.fromkeys(_absent(vault_number, asked, condemned)))
     if revive and not lacking:
         revive_numbers(vault_number, condemned)
     return list(lacking)[:MAX_TOLD_MISSING]
