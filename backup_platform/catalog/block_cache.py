@@ -47,7 +47,7 @@ class BlockCache:
             return None
         return data if len(data) == size else None
 
-    def keep(self, name: str, number: int, data: bytes) -> None:
+    def keep(self, name: str, number: int, data: bytes | memoryview) -> None:
         """Keep a block if there is room."""
         if self.limit <= 0:
             return

@@ -40,7 +40,7 @@ class RemoteFile(io.RawIOBase):
         self._sources = list(sources)
         self._name, self._size, self._cache = name, size, cache
         self._position = 0
-        self._held: dict[int, bytes] = {}
+        self._held: dict[int, memoryview] = {}
 
     def readable(self) -> bool:
         return True
@@ -56,6 +56,15 @@ class RemoteFile(io.RawIOBase):
         self._position = max(start + offset, 0)
         return self._position
 
+    def read(self, size: int | None = -1) -> bytes:
+        """As everywhere; what lies within one block is copied once only: new memory costs more than all else here."""
+        number, skip = divmod(self._position, BLOCK)
+        if size is None or size < 0 or skip + size > BLOCK or self._position >= self._size:
+            return super().read(-1 if size is None else size) or b""
+        piece = bytes(self._block(number)[skip : skip + size])
+        self._position += len(piece)
+        return piece
+
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         room = memoryview(buffer).cast("B")
         done = 0
@@ -69,21 +78,21 @@ class RemoteFile(io.RawIOBase):
             self._position += len(piece)
         return done
 
-    def _block(self, number: int) -> bytes:
+    def _block(self, number: int) -> memoryview:
         if number in self._held:
             return self._held[number]
         data = self._cache.read(self._name, number, self._length(number)) if self._cache else None
-        self._held = self._fetch(number) if data is None else {number: data}
+        self._held = self._fetch(number) if data is None else {number: memoryview(data)}
         return self._held[number]
 
     def _length(self, number: int) -> int:
         return min(BLOCK, self._size - number * BLOCK)
 
-    def _fetch(self, number: int) -> dict[int, bytes]:
+    def _fetch(self, number: int) -> dict[int, memoryview]:
         """Ask for a block, and the next one too where the block before was read."""
         count = AHEAD if number - 1 in self._held or self._was_read(number - 1) else 1
         start = number * BLOCK
-        data = self._ask(start, min(count * BLOCK, self._size - start))
+        data = memoryview(self._ask(start, min(count * BLOCK, self._size - start)))
         blocks = {number + i: data[i * BLOCK : (i + 1) * BLOCK] for i in range(count) if i * BLOCK < len(data) or not i}
         if self._cache is not None:
             for each, block in blocks.items():

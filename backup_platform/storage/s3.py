@@ -232,15 +232,16 @@ class S3Store(Store):
 def _read(body: Any, length: int, key: str) -> bytes:
     """A whole body of a known length, within a bounded time. Raises what the body raises when it is cut off."""
     end = time.monotonic() + LONGEST_READ
-    read = bytearray()
+    pieces, size = [], 0
     with body:
         while piece := body.read(READ_SIZE):
-            read += piece
-            if len(read) > length or time.monotonic() > end:
+            pieces.append(piece)
+            size += len(piece)
+            if size > length or time.monotonic() > end:
                 raise StoreUnavailable(f"{key}: the service gave more than it said, or too slowly.")
-    if len(read) != length:
+    if size != length:
         raise OSError("The body was cut off.")
-    return bytes(read)
+    return b"".join(pieces)
 
 
 def _spans(content: Content) -> Iterator[tuple[int, int]]:
