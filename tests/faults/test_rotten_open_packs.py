@@ -139,12 +139,13 @@ def test_disk_that_gives_nothing_has_said_nothing(leave, monkeypatch):
     left = leave(COUNT)
     with monkeypatch.context() as patch:
         patch.setattr(finishing.os, "pread", Sectors(range(1 << 40)))
-        [unfinished] = recover_spool(FileLayer(), left.spool)
+        unfinished = recover_spool(FileLayer(), left.spool)
+    assert len(unfinished) == 1
     assert left.present(left.acknowledged) == {digest(content) for content in left.acknowledged}
     with tenant_scope(left.pack.tenant_id):
         assert not Wanted.objects.exists()
     assert left.reload().state == PackState.OPEN
-    finishing.finish_pack(FileLayer(), unfinished)
+    finishing.finish_pack(FileLayer(), unfinished[0])
     assert left.reload().state == PackState.SEALED
 
 
