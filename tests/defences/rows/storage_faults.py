@@ -22,13 +22,6 @@ ROWS = (
         fails_as="base.AlreadyThere",
     ),
     defence(
-        "power-cut-names-before-unlinking",
-        "law 1",
-        "A pack's new name is on the disk before its row says so and the spool's name goes.",
-        Edit(f"{STORE}:LocalStore._adopt_by_link", "os.fsync(folder)\n        return True", "return True"),
-        f"{CUTS}[committing]",
-    ),
-    defence(
         "open-pack-resync",
         "law 1",
         "Good records behind a rotten one of an open pack are found by their rows and kept.",
