@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import OperationalError, close_old_connections, connection
 
 from backup_platform.catalog import leases
 from backup_platform.catalog.leases import pack_lease, pack_leases
@@ -34,6 +34,7 @@ def hold_while_the_database_dies(lease) -> None:
 def test_a_lease_is_given_back_though_the_connection_broke(pack, lease):
     with pytest.raises(OperationalError):
         hold_while_the_database_dies(lease(pack))
+    close_old_connections()
     found = Pack.objects.get()
     assert (found.lease_owner, found.lease_until) == ("", None)
 

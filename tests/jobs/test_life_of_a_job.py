@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from django.db import close_old_connections, transaction
@@ -177,25 +178,26 @@ def test_a_sleeping_job_that_is_asked_for_is_due_at_once(tenant, sent):
     assert services.claim(job_id) is not None
 
 
-def times_sent(sent, seconds: int) -> list[int]:
-    """When the sweep sent something, looked at every five seconds."""
+def times_sent(sent, monkeypatch, seconds: int) -> list[int]:
+    """When the sweep sent the one job, counted from its last message and looked at every five seconds of its clock."""
     sent.clear()
-    times = []
+    start, times = Job.objects.get().sent_at, []
     for second in range(0, seconds, 5):
+        now = start + timedelta(seconds=second)
+        monkeypatch.setattr(sweeping, "timezone", SimpleNamespace(now=lambda now=now: now))
         sweeping.sweep()
         if sent:
             times.append(second)
             sent.clear()
-        later(5)
     return times
 
 
 def test_a_message_that_nobody_takes_is_sent_again_at_doubling_intervals(tenant, sent, monkeypatch):
     monkeypatch.setattr(sweeping, "queue_length", lambda queue: 7)
     job_id = enqueue(tenant)
-    assert times_sent(sent, 300) == pytest.approx([15, 45, 105, 225], abs=10)
-    Job.objects.update(sent_count=1000, sent_at=timezone.now())
-    assert times_sent(sent, 500) == pytest.approx([480], abs=10), "it is never left for longer"
+    assert times_sent(sent, monkeypatch, 300) == pytest.approx([15, 45, 105, 225], abs=10)
+    Job.objects.update(sent_count=1000)
+    assert times_sent(sent, monkeypatch, 500) == pytest.approx([480], abs=10), "it is never left for longer"
     assert services.claim(job_id) is not None
 
 
@@ -204,7 +206,7 @@ def test_a_lost_message_is_sent_again_in_a_quarter_minute_however_often_it_is_lo
     monkeypatch.setattr(sweeping, "queue_length", lambda queue: {"verify": 0}.get(queue, 7))
     job_id = enqueue(tenant)
     Job.objects.update(sent_count=30)
-    assert times_sent(sent, 100) == [15, 30, 45, 60, 75, 90]
+    assert times_sent(sent, monkeypatch, 100) == [15, 30, 45, 60, 75, 90]
     assert services.claim(job_id) is not None
 
 
