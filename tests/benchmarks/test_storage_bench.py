@@ -1,21 +1,15 @@
-"""The storage benchmark in small: it runs through with every part, and its figures are what they say they are."""
+"""The storage benchmark's own parts: its figures are what they say they are."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from benchmarks import bench_storage, storage_lists
 from benchmarks.storage_cells import cell
 from benchmarks.storage_reading import forget, read_plainly, share_in_memory
-
-CHECKOUT = Path(__file__).resolve().parents[2]
-MADE_HERE = "marking,lists,scrub,upload,s3restore"
 
 
 def test_a_goal_is_the_most_that_a_ratio_may_be_or_the_figure_without_a_peer():
@@ -60,18 +54,3 @@ def test_rows_are_counted_in_pages_and_in_answers_of_the_api():
     assert storage_lists._rows(storage_lists.Page("snapshots", "/admin/catalog/snapshot/"), b"<tr><tr>") == 2
     assert storage_lists._rows(storage_lists.Page("api", "/api/v1/snapshots/"), b'{"results": [1, 2]}') == 2
     assert storage_lists._rows(storage_lists.Page("api", "/api/v1/snapshots/"), b"<html>") == 0
-
-
-@pytest.mark.slow
-def test_the_storage_benchmark_runs_through_and_every_goal_has_a_figure(tmp_path):
-    results = tmp_path / "storage.json"
-    command = [sys.executable, "-m", "benchmarks.bench_storage", "--short", "--parts", MADE_HERE,
-               "--root", str(tmp_path), "--results", str(results)]  # fmt: skip
-    finished = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=900, check=False)
-    assert finished.returncode == 0, finished.stderr[-3000:]
-    cells = json.loads(results.read_text())["cells"]
-    assert {one["part"] for one in cells} == set(MADE_HERE.split(","))
-    assert all(one["ours"] > 0 for one in cells)
-    with_goal = {one["part"] for one in cells if one["goal"] is not None}
-    assert with_goal == set(MADE_HERE.split(","))
-    assert not list(tmp_path.glob("strongroom-bench-storage-*")), "nothing is left behind"
