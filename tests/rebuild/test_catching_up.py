@@ -70,6 +70,7 @@ def test_what_had_expired_can_be_brought_back_for_all_its_days_again(ruins: Ruin
     snapshot = ruins.ids["alpha", 1]
     append(ruins, snapshot, EXPIRED, {"because": "the rule keeps one"})
     rebuilt(ruins)
+    run_jobs()
     Snapshot.objects.filter(pk=snapshot).update(expired_at=timezone.now() - timedelta(days=400))
     assert not reclaimable(Snapshot.objects.all()).exists()
     assert Expiry.objects.get().until > timezone.now() + timedelta(days=13)
