@@ -58,8 +58,9 @@ def test_power_cut_before_any_call_loses_nothing_acknowledged(vault: Vault, disk
     calls = calls_of(way, life, disk_root)
     assert calls >= 5, "there was nothing that could be broken off"
     step = 1 if EVERY_CALL else -(-calls // CUTS)
-    for number, allowed in enumerate(range(0, calls, step)):
-        for keeps in list(Keeps) if EVERY_CALL else [list(Keeps)[number % len(Keeps)]]:
+    for number, allowed in enumerate([*range(0, calls, step), MOST_CALLS]):  # the last time after all is done
+        all_states = EVERY_CALL or allowed == MOST_CALLS
+        for keeps in list(Keeps) if all_states else [list(Keeps)[number % len(Keeps)]]:
             copy_of(before, disk_root)
             with undone():
                 disk = ForgetfulDisk(disk_root, allowed, keeps)
