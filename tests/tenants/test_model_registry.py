@@ -9,8 +9,14 @@ from backup_platform.tenants.models import Tenant
 from backup_platform.tenants.scope import TenantQuerySet
 
 # Nothing in these says anything about a tenant.
-PLATFORM_MODELS = {"fleet.GatewayBeat", "jobs.WorkerBeat", "notifications.Turn", "retention.ClockWatch",
-                   "upkeep.ScrubSettings", "tenants.User"}
+PLATFORM_MODELS = {
+    "fleet.GatewayBeat",
+    "jobs.WorkerBeat",
+    "notifications.Turn",
+    "retention.ClockWatch",
+    "upkeep.ScrubSettings",
+    "tenants.User",
+}
 
 
 def our_models():
