@@ -8,7 +8,7 @@ from typing import Any
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Any, Receive, Send], Awaitable[None]]
+Application = Callable[[Any, Any, Any], Awaitable[None]]  # Django says other things of receive and send than we do
 
 MOST_BYTES = 6 * 1024 * 1024
 """Somewhat more than Django lets a form have (DATA_UPLOAD_MAX_MEMORY_SIZE); nobody uploads files here."""
