@@ -43,7 +43,7 @@ class GatewayLimits:
     # What one connection and all of them may hold in memory.
     connection_bytes: int = 32 * MIB
     """Received and not yet written to disk, a connection."""
-    total_bytes: int = 112 * MIB
+    total_bytes: int = 104 * MIB
     """The same, all connections."""
     sent_bytes: int = 96 * MIB
     """Read for restores and not yet written to the peers, all connections."""
