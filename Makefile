@@ -46,7 +46,7 @@ types: setup ## mypy, strict for protocol, agents, services and queries
 TEST_PROCESSES ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$(( cores < 8 ? cores : 8 )))
 
 test: setup ## The whole test suite, against real PostgreSQL and Valkey started for it; then `defences` (TEST_PROCESSES)
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --durations 20
 	$(BIN)/python -m tests.defences
 
 up: setup ## Run the whole platform in the foreground until Ctrl-C

@@ -28,6 +28,16 @@ if hypothesis_settings.get_current_profile_name() in ("default", "ci"):  # anoth
     hypothesis_settings.load_profile("strongroom")
 
 
+WHOLE_PROCESSES = tuple(
+    f"tests/{room}" for room in ("rebuild/", "platform/", "faults/", "end_to_end/", "benchmarks/", "workers/")
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that start whole platforms come first: dealt out last, one of them leaves other cores idle for minutes."""
+    items.sort(key=lambda item: not item.nodeid.startswith(WHOLE_PROCESSES))
+
+
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
     """Real PostgreSQL and Valkey, started at the first test that needs them; each process of xdist has its own.
