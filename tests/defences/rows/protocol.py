@@ -106,9 +106,15 @@ ROWS = (
     defence(
         "pack-record-digest",
         "law 2",
-        "A record of an open pack counts only if its digest matches.",
+        "A walk over a pack's records takes one only if its digest matches.",
         Edit("protocol.stored.packs:scan_records", " or blake3(sealed).digest() != header.digest", ""),
         f"{PACKS}::test_one_changed_byte_in_a_record_ends_the_walk_before_it",
+    ),
+    defence(
+        "open-pack-record-digest",
+        "law 2",
+        "A record of an open pack counts only if its digest matches.",
+        Edit("backup_platform.gateway.resync:_record_at", " or blake3(sealed).digest() != header.digest", ""),
         "tests/gateway/test_recovery.py::test_bit_rot_in_an_acknowledged_record_is_not_sealed_over",
         fails_as="PackDead OSError errors.PackDead",
     ),
