@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,7 @@ from backup_platform.fleet.models import Machine
 from backup_platform.vaults.models import Vault
 from protocol.stored.errors import FormatError
 from protocol.stored.fields import DIGEST_SIZE
-from protocol.stored.recipients import decode_recipient, join_recipients
+from protocol.stored.recipients import RecipientKind, decode_recipient, join_recipients
 from protocol.stored.roots import RootHeader, decode_root
 from protocol.stored.statements import Statement, blocks_hash, decode_statement
 
@@ -52,6 +53,7 @@ def check_proposal(
         _check_root(decoded, root, machine)
         _check_blocks(decoded, blocks)
         joined = _check_recipients(decoded, recipients)
+        _check_write_only(machine, recipients)
         check_statement_signature(decoded, bytes(machine.identity_key))
         machine_time = EPOCH + timedelta(microseconds=decoded.time)
     except (FormatError, SignatureRefused) as fault:
@@ -106,3 +108,19 @@ def _check_recipients(statement: Statement, recipients: Sequence[bytes]) -> byte
     if any(decode_recipient(record).root_hash != statement.root_hash for record in recipients):
         raise InvalidCommit("A recipient record belongs to another root.")
     return join_recipients([bytes(record) for record in recipients])
+
+
+def _check_write_only(machine: Machine, recipients: Sequence[bytes]) -> None:
+    """A write-only machine's roots are for the kit's holder: whoever steals its disk shall open none of them.
+
+    A record says itself for whom it is. What a hostile machine hides behind another key's name it could as well keep.
+    """
+    if not machine.write_only:
+        return
+    own = hashlib.sha256(bytes(machine.reading_key)).digest()
+    named = [decode_recipient(record) for record in recipients]
+    if any(one.kind == RecipientKind.MACHINE or one.key_hash == own for one in named):
+        raise InvalidCommit(
+            "This machine is write-only, so its own reading key is no recipient of its snapshots: seal the root to the "
+            "vault's recipients alone. If the machine should read its backups, enrol it again without --write-only."
+        )

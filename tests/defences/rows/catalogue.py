@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.defences.defence import defence
 from tests.defences.removal import Edit, Swap, Words
 
+WRITE_ONLY = "tests/gateway/test_write_only.py"
 WAY = "tests/catalog/test_way_of_a_backup.py"
 DAMAGE = "tests/catalog/test_damage.py"
 PRESENT = "tests/catalog/test_present.py"
@@ -212,6 +213,14 @@ ROWS = (
             "if False:",
         ),
         f"{WAY}::test_recipient_records_of_another_root_or_none_are_refused",
+    ),
+    defence(
+        "commit-write-only-recipients",
+        "root",
+        "The gateway takes no root that a write-only machine has sealed to its own reading key, or to any machine's.",
+        Edit(f"{PROPOSALS}:_check_write_only", "if not machine.write_only:", "if True:"),
+        f"{WRITE_ONLY}::test_a_write_only_machines_own_reading_key_is_refused_as_a_recipient",
+        f"{WRITE_ONLY}::test_a_write_only_machine_seals_to_no_other_machine_either",
     ),
     defence(
         "commit-chain",
