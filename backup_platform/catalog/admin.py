@@ -10,6 +10,7 @@ from backup_platform.catalog.models import Pack, PackState, Session, SessionStat
 from backup_platform.console import showing
 from backup_platform.console.model_admin import MACHINE_FILTER, TENANT_FILTER, VAULT_FILTER, TenantModelAdmin
 from backup_platform.jobs.admin.drill_acts import SnapshotDrills
+from backup_platform.jobs.admin.restore_acts import SnapshotRestores
 from backup_platform.retention.admin.snapshot_acts import SnapshotRetention
 
 SNAPSHOT_COLOURS = {
@@ -34,13 +35,13 @@ PACK_COLOURS = {
 
 
 @admin.register(Snapshot)
-class SnapshotAdmin(SnapshotRetention, SnapshotDrills, TenantModelAdmin):
+class SnapshotAdmin(SnapshotRetention, SnapshotDrills, SnapshotRestores, TenantModelAdmin):
     """Snapshots, newest first."""
 
     list_display = ["machine", "received_shown", "state_shown", "proven_shown", "size_shown", "sent_shown",
                     "dedup_shown", "files_shown", "duration_shown", "tenant"]  # fmt: skip
     list_filter = ["state", VAULT_FILTER, TENANT_FILTER, MACHINE_FILTER]
-    actions_detail = ["drill", "tag", "hold", "expire_now", "bring_back"]
+    actions_detail = ["restore", "drill", "tag", "hold", "expire_now", "bring_back"]
     search_fields = ["machine__name"]
     list_select_related = ["machine", "tenant"]
     fieldsets = [

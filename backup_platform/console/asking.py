@@ -24,6 +24,10 @@ class Question:
     danger: bool = True
     reason: str = ""
     """The label of a text that must be given; none is asked for when empty."""
+    value: str = ""
+    """What stands in that text's field to begin with."""
+    optional: bool = False
+    """Whether that text may be left empty."""
     code: str = ""
     """Something to compare, shown large in a fixed-width face."""
 

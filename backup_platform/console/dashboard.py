@@ -14,6 +14,7 @@ from django.utils import timezone
 from backup_platform.catalog.models import Pack, Session, SessionState, Snapshot, SnapshotState
 from backup_platform.console import showing
 from backup_platform.console.attention import needs_attention
+from backup_platform.console.first_steps import first_steps
 from backup_platform.console.parts import check_worker
 from backup_platform.console.site import actor_of
 from backup_platform.fleet.models import Machine, MachineState
@@ -83,7 +84,7 @@ def fill_dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, A
         machines=_machines(),
         sessions=_sessions(),
         jobs=_jobs(),
-        first_steps=facts.machines == 0 and facts.revoked == 0,
+        first_steps=first_steps(actor) if facts.machines == 0 and facts.revoked == 0 else [],
     )
     return context
 
@@ -121,7 +122,7 @@ def _candidates(facts: Facts, worker_at_work: bool) -> list[Verdict]:
     found: list[tuple[bool, Verdict]] = [
         (facts.damaged > 0, Verdict("bad", f"{say(facts.damaged, 'snapshot is', 'snapshots are')} damaged.",
                                     "What is damaged is asked for again from its machine; look at the list.")),
-        (facts.machines == 0, Verdict("empty", "No machine is enrolled yet.", "Three steps to the first backup:")),
+        (facts.machines == 0, Verdict("empty", "No machine is enrolled yet.", "Four steps to the first backup:")),
         (not worker_at_work, Verdict("bad", "New snapshots are stored, but nobody verifies them.",
                                      "No worker is at work: see the note below.")),
         (facts.failed_jobs > 0, Verdict("warning", f"{say(facts.failed_jobs, 'job', 'jobs')} failed in the last day.",
@@ -130,7 +131,7 @@ def _candidates(facts: Facts, worker_at_work: bool) -> list[Verdict]:
                                    "the last day.", "Is it switched on, and is the agent running?")),
         (facts.without > 0 and not facts.running, Verdict(
             "warning", f"{say(facts.without, 'machine has', 'machines have')} no snapshot yet.",
-            "Run `strongroom backup` there.")),
+            "Assign a policy to them, or run “strongroom backup” there.")),
         (facts.running > 0, Verdict("busy", f"{say(facts.running, 'backup is', 'backups are')} running now.")),
         (facts.waiting > 0, Verdict("busy", f"{say(facts.waiting, 'snapshot is', 'snapshots are')} being verified.")),
         (True, Verdict("good", "Everything is backed up and verified.")),

@@ -140,7 +140,26 @@ def test_the_dashboard_costs_a_bounded_number_of_queries(boss, worlds, django_as
 def test_an_empty_platform_shows_the_first_steps(sign_in, db):
     page = dashboard(sign_in(User.objects.create_superuser("boss", password="x")))
     assert "No machine is enrolled yet" in page
-    assert "strongroom enroll -" in page
+    for wanted in ("create_tenant NAME --kit DIR", "strongroom enroll", reverse("admin:fleet_enrollmenttoken_add"),
+                   reverse("admin:policies_policy_add")):  # fmt: skip
+        assert wanted in page, wanted
+    assert ">done<" not in page
+
+
+def test_the_first_steps_say_what_is_done_and_offer_nothing_that_one_may_not_do(sign_in, worlds):
+    ours, _ = worlds
+    with without_tenant_scope("test"):
+        Session.objects.all().delete()
+        Snapshot.objects.all().delete()
+        Machine.objects.update(state="decommissioned")
+    page = dashboard(sign_in(ours.member.user))
+    assert page.count(">done<") == 2, "there is a vault, and an enrolment"
+    assert "strongroom vault create --out kit" in page
+    with without_tenant_scope("test"):
+        Member.objects.update(role=Role.VIEWER)
+    page = dashboard(sign_in(ours.member.user))
+    assert reverse("admin:policies_policy_add") not in page
+    assert "Ask an operator of your tenant" in page
 
 
 GOOD = Facts(machines=3, online=3, revoked=0, behind=0, without=0, damaged=0, waiting=0, verified=9, failed_jobs=0,

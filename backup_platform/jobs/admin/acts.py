@@ -89,9 +89,8 @@ class JobActs(TenantModelAdmin):
         assert actor is not None
         assert actor.tenant is not None, "the permission asks for one tenant"
         count = people.retry_failed(actor.tenant.pk, by=actor.name)
-        messages.success(
-            request, f"{count:,} backups are on the list again." if count else "Nothing needs a second try."
-        )
+        said = "1 backup is" if count == 1 else f"{count:,} backups are"
+        messages.success(request, f"{said} on the list again." if count else "Nothing needs a second try.")
         return redirect("admin:jobs_job_changelist")
 
     def _job(self, request, object_id):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.template.loader import render_to_string
-from django.urls import path
+from django.urls import path, reverse
 from django.utils.html import format_html
 from unfold.decorators import display
 
@@ -132,12 +132,28 @@ class JobAdmin(LiveParts, JobActs):
 
     @display(description="Snapshot")
     def snapshot_shown(self, job):
-        return showing.code(job.snapshot.hex) if job.snapshot else showing.NOTHING
+        if not job.snapshot:
+            return showing.NOTHING
+        link = reverse("admin:catalog_snapshot_change", args=[job.snapshot])
+        return format_html('<a class="sr-next" href="{}">{}</a>', link, showing.code(job.snapshot.hex, 8))
 
     @display(description="What came of it")
     def result_shown(self, job):
-        return str(job.progress) if job.progress and not job.machine_id else showing.NOTHING
+        if job.machine_id or not job.progress:
+            return showing.NOTHING  # a machine's job says it above, in figures
+        return " · ".join(f"{name.replace('_', ' ')}: {_plain(value)}" for name, value in job.progress.items())
 
     @display(description="Cause")
     def error_shown(self, job):
         return job.last_error[:80] or showing.NOTHING
+
+
+def _plain(value):
+    """A value of a worker's report as a person reads it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name.replace('_', ' ')} {_plain(one)}" for name, one in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(_plain(one) for one in value) or "none"
+    if isinstance(value, bool) or value is None:
+        return "yes" if value else "no"
+    return showing.number(value) if isinstance(value, int) else str(value)

@@ -134,6 +134,6 @@ def _back_question(row):
 
 
 def _tag_question(row):
-    now = f"Its tags now: {', '.join(row.tags)}." if row.tags else "It has none yet."
-    text = "Rules can keep snapshots that bear a tag. What is written here takes the place of the tags that it has."
-    return Question("Tags of this snapshot", (now, text), "Set them", danger=False, reason="Tags, apart by spaces")
+    text = "Rules can keep snapshots that bear a tag: name it in the policy, under “With a tag”."
+    return Question("Tags of this snapshot", (text,), "Set them", danger=False, value=" ".join(row.tags), optional=True,
+                    reason="Tags, apart by spaces; empty: none")  # fmt: skip
