@@ -10,6 +10,7 @@ from rest_framework.routers import DefaultRouter
 from backup_platform.api.policies import PolicyViewSet
 from backup_platform.api.retention import HoldViewSet, RetentionPreviewView, SnapshotExpiryView, SnapshotReturnView
 from backup_platform.api.storage import StorageView
+from backup_platform.api.usage import UsageView
 from backup_platform.api.views import MachineViewSet, SnapshotViewSet
 
 app_name = "api"
@@ -25,5 +26,6 @@ urlpatterns = [
     path("snapshots/<uuid:pk>/expire/", SnapshotExpiryView.as_view(), name="snapshot-expire"),
     path("snapshots/<uuid:pk>/bring-back/", SnapshotReturnView.as_view(), name="snapshot-bring-back"),
     path("storage/", StorageView.as_view(), name="storage"),
+    path("usage/", UsageView.as_view(), name="usage"),
     path("", include(router.urls)),
 ]

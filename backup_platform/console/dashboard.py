@@ -22,6 +22,7 @@ from backup_platform.fleet.presence import online_q, with_presence
 from backup_platform.fleet.queries import with_last_snapshot
 from backup_platform.jobs.models import UNFINISHED, Job, JobState
 from backup_platform.tenants.access import may
+from backup_platform.tenants.quotas import usage_of
 
 OVERDUE = timedelta(hours=26)
 """A machine without a snapshot for longer than a day and a little is behind: daily is the least that people expect."""
@@ -145,9 +146,7 @@ def _plural(count: int, one: str, many: str) -> str:
 
 def make_tiles(request: HttpRequest, facts: Facts) -> list[Tile]:
     """The row of numbers."""
-    stored = Pack.objects.aggregate(total=Sum("bytes"), packs=Count("pk"))
     snapshots = reverse("admin:catalog_snapshot_changelist")
-    packs = reverse("admin:catalog_pack_changelist") if may(actor_of(request), "view", "catalog.Pack") else ""
     return [
         Tile("Machines", showing.number(facts.machines), f"{facts.online:,} online",
              reverse("admin:fleet_machine_changelist") + "?state__exact=active"),
@@ -157,8 +156,22 @@ def make_tiles(request: HttpRequest, facts: Facts) -> list[Tile]:
              snapshots + "?state__exact=received"),
         Tile("Damaged", showing.number(facts.damaged), "asked for again where possible",
              snapshots + "?state__exact=damaged", "bad" if facts.damaged else ""),
-        Tile("Storage used", showing.size(stored["total"] or 0), f"{stored['packs']:,} packs, sealed", packs),
+        _storage_tile(request),
     ]  # fmt: skip
+
+
+def _storage_tile(request: HttpRequest) -> Tile:
+    """What is stored; of a tenant with a quota, how much of that."""
+    actor = actor_of(request)
+    link = reverse("admin:catalog_pack_changelist") if may(actor, "view", "catalog.Pack") else ""
+    if actor is not None and actor.tenant is not None and not actor.is_limited:
+        usage = usage_of(actor.tenant)
+        if usage.share is not None:
+            tone = "bad" if usage.full else "warning" if usage.nearly_full else ""
+            note = f"{int(usage.share * 100)} % of the quota of {showing.size(usage.quota_bytes)}"
+            return Tile("Storage used", showing.size(usage.stored_bytes), note, link, tone)
+    stored = Pack.objects.aggregate(total=Sum("bytes"), packs=Count("pk"))
+    return Tile("Storage used", showing.size(stored["total"] or 0), f"sealed packs: {stored['packs']:,}", link)
 
 
 def _snapshots() -> list[Snapshot]:

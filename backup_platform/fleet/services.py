@@ -19,6 +19,7 @@ from django.utils import timezone
 from backup_platform.audit.services import record as record_audit
 from backup_platform.catalog.stores import local_target, machine_record_key
 from backup_platform.storage.base import AlreadyThere
+from backup_platform.tenants.quotas import check_room_for_machine
 from backup_platform.tenants.scope import tenant_scope, without_tenant_scope
 from protocol.stored.errors import FormatError
 from protocol.stored.machine_records import MachineRecord, decode_machine_record
@@ -59,7 +60,7 @@ def enroll_machine(token: bytes, csr: bytes, reading_key: bytes, facts: dict[str
     """Use an enrolment token once and make the machine it is for; one transaction, so a refusal costs no use.
 
     Called without a scope: the token says whose machine this is. Raises `TokenRefused` (same words for unknown, used
-    up and expired), `CsrRefused` (only for whoever holds a good token).
+    up and expired), `CsrRefused` and `QuotaUsedUp` (only for whoever holds a good token).
     """
     token_hash = hashlib.sha256(token).digest()
     with without_tenant_scope("the enrolment token says which tenant it is for"):
@@ -70,6 +71,7 @@ def enroll_machine(token: bytes, csr: bytes, reading_key: bytes, facts: dict[str
     issuer = authority()
     with tenant_scope(found.tenant_id), transaction.atomic():
         blob = _take_use(found)
+        check_room_for_machine(found.tenant_id)
         machine = _add_machine(found, request, clean_facts(facts), issuer)
         _join_group(found, machine)
         record_audit(

@@ -17,6 +17,8 @@ from django.utils import timezone
 from backup_platform.audit.services import record as record_audit
 from backup_platform.tenants.access import Actor, check
 from backup_platform.tenants.asking import Asker, allowed
+from backup_platform.tenants.errors import QuotaUsedUp
+from backup_platform.tenants.quotas import check_room_for_machine
 from backup_platform.tenants.scope import tenant_scope, without_tenant_scope
 from backup_platform.vaults.models import Vault
 from protocol.stored.enrollment_blobs import decode_enrollment_blob
@@ -64,7 +66,7 @@ def register_token(vault: Vault, token_hash: bytes, blob: bytes, terms: Terms, *
     """Register a token by its SHA-256: whoever made it, a browser or a command, keeps it, and the blob's key too.
 
     An empty blob: the enrolment key file is given on each machine instead. Raises `TermsRefused` for terms out of
-    bounds, FormatError for a bad blob, `Forbidden`, `OutOfReach`.
+    bounds and where the tenant has all the machines it may have, FormatError for a bad blob, `Forbidden`, `OutOfReach`.
     """
     actor = allowed(by, "enrollment.create")
     terms.check()
@@ -74,6 +76,7 @@ def register_token(vault: Vault, token_hash: bytes, blob: bytes, terms: Terms, *
         raise TermsRefused("The token's hash is not a SHA-256.")
     with tenant_scope(vault.tenant_id), transaction.atomic():
         _check_reach(vault, terms, by)
+        _check_quota(vault)
         row = _insert(vault, token_hash, blob, terms, actor)
         record_audit("enrollment.created", actor=actor, object=f"enrollment:{row.pk}", tenant=vault.tenant_id,
                      uses=terms.uses, expires=row.expires_at, write_only=terms.write_only,
@@ -90,6 +93,13 @@ def _check_reach(vault: Vault, terms: Terms, by: Asker) -> None:
             raise TermsRefused("Choose one of your machine groups: you could not see the machine otherwise.")
     if terms.group is not None and terms.group.tenant_id != vault.tenant_id:
         raise TermsRefused("The machine group belongs to another tenant.")
+
+
+def _check_quota(vault: Vault) -> None:
+    try:
+        check_room_for_machine(vault.tenant_id)
+    except QuotaUsedUp as fault:
+        raise TermsRefused(str(fault)) from None
 
 
 def _insert(vault: Vault, token_hash: bytes, blob: bytes, terms: Terms, actor: str) -> EnrollmentToken:

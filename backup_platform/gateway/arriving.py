@@ -18,6 +18,7 @@ from backup_platform.gateway.errors import Refusal
 from backup_platform.gateway.limits import GatewayLimits, held_bytes
 from backup_platform.gateway.open_packs import Holder, OpenPack, OpenPacks
 from backup_platform.gateway.pack_writer import Record, matches
+from backup_platform.tenants.room import check_pack
 from protocol.wire.errors import FailureCode
 
 
@@ -63,6 +64,7 @@ class Arriving:
         self._loop = asyncio.get_running_loop()
         self._queue: deque[tuple[Record, int, float]] = deque()
         self._pack: OpenPack | None = packs.take(holder.session)
+        self._only_wanted = False  # the quota is used up: this pack takes nothing but what heals
         self._pending = Pending([], 0)
         self._flushing: asyncio.Task[None] | None = None
         self._requests: list[Request] = []
@@ -150,6 +152,8 @@ class Arriving:
         try:
             if self._pack is not None and not await self._packs.has_room():
                 await self._seal()  # needs little; to open the next one is refused
+            if self._pack is None or self._only_wanted:
+                await self._ask_for_room([record.id for record in records])
             pack = self._pack = self._pack or await self._packs.open(self.holder)
             entries = await self._packs.pools.disk(lambda: _append(pack, records))
         finally:
@@ -162,6 +166,13 @@ class Arriving:
         self._pending.through = batch[-1][1]
         if pack.writer.size >= self._limits.pack_bytes or len(pack.writer.entries) >= self._limits.pack_records:
             await self._seal()
+
+    async def _ask_for_room(self, ids: list[bytes]) -> None:
+        """Asked before each pack, so that what goes beyond the tenant's quota is bounded. Raises QuotaUsedUp."""
+        holder = self.holder
+        self._only_wanted = not await self._packs.pools.database(
+            lambda: check_pack(holder.tenant_id, holder.machine_id, ids), holder.tenant_id
+        )
 
     def _next_batch(self) -> tuple[list[tuple[Record, int, float]], int]:
         batch = [self._queue.popleft()]

@@ -11,7 +11,7 @@ from django.db import Error as DatabaseError
 from backup_platform.catalog import sessions
 from backup_platform.catalog.errors import Fenced
 from backup_platform.fleet.errors import MachineRevoked
-from backup_platform.gateway import handlers
+from backup_platform.gateway import handlers, job_ties
 from backup_platform.gateway.arriving import Arriving
 from backup_platform.gateway.caller import Caller
 from backup_platform.gateway.context import Context
@@ -19,6 +19,7 @@ from backup_platform.gateway.faults import refusal_for
 from backup_platform.gateway.job_ties import JobTie
 from backup_platform.gateway.open_packs import Holder
 from backup_platform.gateway.peer import Peer
+from backup_platform.tenants.errors import QuotaUsedUp
 from protocol.wire import messages
 
 log = structlog.get_logger(__name__)
@@ -64,11 +65,15 @@ class Backup:
         if self.context.backups.get(self.holder.session) is self:
             del self.context.backups[self.holder.session]
         try:
-            await self.context.pools.database(
-                lambda: sessions.release_session(self.holder.session, self.holder.fence), self.holder.tenant_id
-            )
+            await self.context.pools.database(self._leave, self.holder.tenant_id)
         except DatabaseError as fault:
             log.warning("a lease could not be ended early", fault=type(fault).__name__)
+
+    def _leave(self) -> None:
+        """End the lease; where the quota ended the backup, the work list says so. On a thread of the pool."""
+        sessions.release_session(self.holder.session, self.holder.fence)
+        if isinstance(self.arriving.fault, QuotaUsedUp):
+            job_ties.refused(self.tied, str(self.arriving.fault))
 
     async def _renew(self) -> None:
         """Keep the lease while the peer is heard from; its acknowledgements renew it too."""

@@ -18,6 +18,8 @@ from backup_platform.fleet.errors import (
 )
 from backup_platform.gateway.errors import PackDead, Refusal
 from backup_platform.storage.base import StoreError
+from backup_platform.tenants.errors import QuotaUsedUp
+from backup_platform.tenants.room import RETRY_SECONDS
 from protocol.stored.errors import FormatError
 from protocol.wire.errors import FailureCode as Code
 
@@ -47,6 +49,9 @@ def refusal_for(fault: BaseException, **context: object) -> Refusal:
         return fault
     if isinstance(fault, Busy):
         return Refusal(Code.BUSY, str(fault), retry_after=min(fault.retry_after, BUSY_RETRY))
+    if isinstance(fault, QuotaUsedUp):
+        log.info("a quota is used up", fault=str(fault), **context)
+        return Refusal(Code.TEMPORARY, str(fault), retry_after=RETRY_SECONDS)
     if isinstance(fault, PackDead):
         log.warning("the spool's disk failed", fault=repr(fault.__cause__), **context)
         return Refusal(Code.TEMPORARY, str(fault), retry_after=RETRY, final=True)

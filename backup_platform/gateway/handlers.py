@@ -22,6 +22,7 @@ from backup_platform.gateway.caller import Caller
 from backup_platform.gateway.job_ties import JobTie
 from backup_platform.gateway.open_packs import Holder
 from backup_platform.jobs.models import WorkerBeat
+from backup_platform.tenants.room import check_begin
 from backup_platform.tenants.scope import tenant_scope
 from backup_platform.vaults.models import Vault
 from protocol.wire import limits, messages
@@ -74,9 +75,13 @@ def publish(caller: Caller, message: messages.Publish) -> messages.Published:
 
 
 def begin(caller: Caller, message: messages.Begin, spool: str) -> tuple[messages.Begun, UUID, JobTie]:
-    """Open or take over the machine's session, and say which job it is. Raises Busy, MachineRevoked, Refusal."""
+    """Open or take over the machine's session, and say which job it is.
+
+    Raises Busy, MachineRevoked, QuotaUsedUp, Refusal.
+    """
     machine = _machine(caller)
     job_ties.check(machine, message)
+    check_begin(caller.tenant_id, caller.machine_id)
     begun = sessions.begin_session(machine, spool, message.generation)
     answer = messages.Begun(
         session=begun.session.bytes,

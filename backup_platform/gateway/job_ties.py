@@ -60,6 +60,12 @@ def committed(tied: JobTie, snapshot: UUID, statistics: messages.Statistics) -> 
     agent_jobs.finish_by_hand(tied.job_id, outcome, message=message, advice=advice, snapshot=snapshot, counts=counts)
 
 
+def refused(tied: JobTie, why: str) -> None:
+    """Nothing more of the backup is taken. Of a daemon's job its agent reports the same words."""
+    if tied.by_hand:
+        agent_jobs.finish_by_hand(tied.job_id, "failed", message=why, advice=GO_ON)
+
+
 def stopped(tied: JobTie) -> None:
     """The agent said goodbye without a commit. A connection that broke says nothing: the next one may go on.
 

@@ -12,8 +12,10 @@ from backup_platform.catalog.work import ask_again
 from backup_platform.fleet.tokens import forget_expired_blobs
 from backup_platform.jobs.agent_sweeping import sweep_agent_jobs
 from backup_platform.jobs.models import Job, JobState, WorkerBeat
+from backup_platform.jobs.no_room import tell_who_waits_for_room
 from backup_platform.jobs.sweeping import Swept, sweep
 from backup_platform.tenants.scope import without_tenant_scope
+from backup_platform.tenants.stored import recount, settle
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +26,11 @@ MAX_FORGOTTEN = 10_000
 
 
 def sweep_now() -> Swept:
-    """Every few seconds: jobs that are due or were left behind, and enrolment secrets whose time is over."""
+    """Every few seconds: jobs that are due or were left behind or wait for room, what each tenant stores, and enrolment
+    secrets whose time is over."""
     sweep_agent_jobs()
+    settle()
+    tell_who_waits_for_room()
     forget_expired_blobs()
     return sweep()
 
@@ -39,12 +44,13 @@ def ask_for_what_is_left() -> None:
 
 
 def daily() -> None:
-    """Once a day: sessions that nobody came back to, and the list of jobs long done."""
+    """Once a day: sessions that nobody came back to, the list of jobs long done, and a count of all that is stored."""
     with without_tenant_scope("housekeeping concerns every tenant"):
         abandoned = abandon_idle_sessions()
         if abandoned:
             logger.info("Idle sessions were abandoned.", extra={"count": abandoned})
         _forget_done()
+        recount()
 
 
 def _forget_done() -> None:

@@ -20,6 +20,7 @@ from backup_platform.jobs.fairness import Room, Waiting, groups_by_machine, shar
 from backup_platform.jobs.models import HELD, Job, JobLimits, JobState
 from backup_platform.jobs.states import Step, take
 from backup_platform.tenants.scope import without_tenant_scope
+from backup_platform.tenants.stored import stored_under_quotas
 
 OFFER_LEASE = timedelta(seconds=60)
 """An agent that does not answer an offer within this is taken for gone."""
@@ -52,7 +53,9 @@ WAITING_SQL = """
               AND job.next_attempt_at <= %(now)s AND job.origin <> 'machine'
               AND (job.deadline IS NULL OR job.deadline > %(now)s OR job.attempts > 0)
               AND (job.kind <> 'backup'
-                   OR NOT held.busy AND machine.paused_at IS NULL AND policy.paused_at IS NULL)
+                   OR NOT held.busy AND machine.paused_at IS NULL AND policy.paused_at IS NULL
+                      AND (NOT machine.tenant_id = ANY(%(no_room)s) OR EXISTS (
+                           SELECT 1 FROM catalog_wanted wanted WHERE wanted.machine_id = machine.id)))
             ORDER BY job.priority DESC, due, job.id LIMIT 1
         ) AS job
         WHERE NOT machine.tenant_id = ANY(%(full_tenants)s)
@@ -77,7 +80,8 @@ def next_offers(machine_ids: Sequence[UUID], gateway: str, limit: int) -> list[O
     """Take due jobs of these machines for offering, at most `limit`, and give each a lease of a minute.
 
     Tenants take turns, those with the fewest jobs at work first; inside a tenant priority goes before due time. A
-    machine gets one job a call and never two backups at once; paused machines and policies get no backups.
+    machine gets one job a call and never two backups at once; paused machines and policies get no backups, and those of
+    tenants whose quota is used up only if they are asked for chunks that heal.
     """
     if not machine_ids or limit < 1:
         return []
@@ -125,6 +129,7 @@ def _waiting(machine_ids: list[UUID], room: Room, limit: int, now: datetime) -> 
         "now": now,
         "limit": limit,
         "full_tenants": [one for one in room.held if room.held[one] >= room.tenants.get(one, room.per_tenant)],
+        "no_room": [one.tenant_id for one in stored_under_quotas() if one.full],
         "full_groups": [one for one, most in room.groups.items() if room.held_in_groups[one] >= most],
     }
     with connection.cursor() as cursor:

@@ -14,7 +14,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from backup_platform.fleet.models import MachineState
-from backup_platform.notifications import disks, drill_rule, watch_rules
+from backup_platform.notifications import disks, drill_rule, quota_rule, watch_rules
 from backup_platform.notifications.models import Alert
 from backup_platform.notifications.services import Finding, close, raise_alerts
 from backup_platform.notifications.turns import take_turn
@@ -35,6 +35,7 @@ RULES: dict[AlertKind, tuple[Rule, str]] = {
     AlertKind.OVERDUE: (watch_rules.overdue, "The backup has been done, or is not due any more."),
     AlertKind.DAMAGED: (watch_rules.damaged, "None of its snapshots is damaged any more."),
     AlertKind.UNPROVEN: (drill_rule.unproven, "A drill has succeeded, or none is asked for any more."),
+    AlertKind.QUOTA: (quota_rule.nearly_used_up, "There is room again."),
     AlertKind.WORK_FAILED: (watch_rules.work_failed, "No job failed for good within the last day."),
 }
 

@@ -38,3 +38,11 @@ class PlaceRefused(ValueError):
 
 class CodeRefused(ValueError):
     """A one-time password or recovery code was not taken; the text says what to do."""
+
+
+class QuotaRefused(ValueError):
+    """A quota cannot be set like this; the text says why and what to do."""
+
+
+class QuotaUsedUp(Exception):
+    """What was asked for would go beyond the tenant's quota; the text says what, why and what to do."""

@@ -29,12 +29,23 @@ class Tenant(models.Model):
         default=False,
         help_text="Members without a second factor can do nothing here but set one up.",
     )
+    quota_bytes = models.BigIntegerField(
+        "quota of stored data", null=True, blank=True, help_text="Bytes of sealed packs. Empty: no limit."
+    )
+    quota_machines = models.PositiveIntegerField(
+        "quota of machines", null=True, blank=True, help_text="Enrolled at the same time. Empty: no limit."
+    )
 
     objects = TenantManager()
 
     class Meta:
         base_manager_name = "objects"
         ordering: ClassVar = ["name"]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=models.Q(quota_bytes__isnull=True) | models.Q(quota_bytes__gt=0), name="quota_of_bytes"
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name
