@@ -7,6 +7,7 @@ from drf_spectacular.views import SpectacularAPIView
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.routers import DefaultRouter
 
+from backup_platform.api.alerts import AlertViewSet, SnoozeViewSet
 from backup_platform.api.policies import PolicyViewSet
 from backup_platform.api.retention import HoldViewSet, RetentionPreviewView, SnapshotExpiryView, SnapshotReturnView
 from backup_platform.api.storage import StorageView
@@ -15,10 +16,12 @@ from backup_platform.api.views import MachineViewSet, SnapshotViewSet
 
 app_name = "api"
 router = DefaultRouter()
+router.register("alerts", AlertViewSet, basename="alert")
 router.register("holds", HoldViewSet, basename="hold")
 router.register("machines", MachineViewSet, basename="machine")
 router.register("policies", PolicyViewSet, basename="policy")
 router.register("snapshots", SnapshotViewSet, basename="snapshot")
+router.register("snoozes", SnoozeViewSet, basename="snooze")
 
 urlpatterns = [
     path("schema/", SpectacularAPIView.as_view(permission_classes=[IsAuthenticated]), name="schema"),

@@ -13,6 +13,7 @@ from backup_platform.audit.services import record as record_audit
 from backup_platform.notifications.models import UNSENT, Alert, Delivery, Snooze
 from backup_platform.notifications.services import close
 from backup_platform.notifications.words import DeliveryState, Event
+from backup_platform.tenants.access import Actor
 
 LONGEST_SNOOZE = timedelta(days=90)
 
@@ -62,6 +63,20 @@ def snooze(
         )
         _note("alerts.snoozed", actor, f"snooze:{made.pk}", tenant_id, kind=kind, about=subject, until=until)
     return made
+
+
+def snooze_alert(alert: Alert, *, by: Actor, until: datetime, whole_kind: bool = False, reason: str = "") -> Snooze:
+    """Tell nobody of what this alert is about (or of all of its kind) until then.
+
+    Raises ActRefused as `snooze` does, and to members who see some machines only and would silence others as well.
+    """
+    if whole_kind and by.is_limited:
+        raise ActRefused(
+            "You see some machines only, and a whole kind reaches beyond them: snooze this machine's alerts, or ask "
+            "somebody who sees all machines."
+        )
+    subject = "" if whole_kind else alert.subject
+    return snooze(alert.tenant_id, until=until, actor=by.name, kind=alert.kind, subject=subject, reason=reason)
 
 
 def end_snooze(row: Snooze, *, actor: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from backup_platform.console.unfold_settings import UNFOLD  # noqa: F401 - a setting
+from backup_platform.settings.api import *
 from backup_platform.settings.celery import *
 from backup_platform.settings.email import *
 from backup_platform.settings.environment import (
@@ -201,7 +202,8 @@ REST_FRAMEWORK = {
     "DEFAULT_PAGINATION_CLASS": "rest_framework.pagination.LimitOffsetPagination",
     "PAGE_SIZE": 50,
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "rest_framework.views.exception_handler",
+    "DEFAULT_THROTTLE_CLASSES": ["backup_platform.api.rates.RateLimit"],
+    "EXCEPTION_HANDLER": "backup_platform.api.refusals.answer_to",
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Strongroom",

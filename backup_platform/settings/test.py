@@ -18,3 +18,5 @@ STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.Static
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = True
 LOGGING["root"]["level"] = os.environ.get("STRONGROOM_LOG_LEVEL", "WARNING")
+# All tests are one visitor of one address, and Valkey remembers between them.
+STRONGROOM_API_VISITOR_RATE = 60_000

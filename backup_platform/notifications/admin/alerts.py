@@ -8,6 +8,7 @@ from unfold.decorators import action, display
 
 from backup_platform.console import showing
 from backup_platform.console.model_admin import MACHINE_FILTER, TENANT_FILTER
+from backup_platform.console.site import asking
 from backup_platform.notifications import acting
 from backup_platform.notifications.admin.asking import LEVEL_COLOURS, AskingAdmin
 from backup_platform.notifications.admin.forms import SnoozeAlertForm
@@ -101,10 +102,14 @@ class AlertAdmin(AskingAdmin):
         if request.method != "POST" or not form.is_valid():
             lines = [alert.text, "It stays on this page. If it is still true afterwards, it is told then."]
             return self.ask(request, alert, "Snooze such alerts?", lines, "Snooze", form=form)
-        subject = alert.subject if form.cleaned_data["reach"] == "subject" else ""
-        made = acting.snooze(alert.tenant_id, until=form.until(), actor=self.person(request), kind=alert.kind,
-                             subject=subject, reason=form.cleaned_data["reason"])  # fmt: skip
-        messages.success(request, f"Nobody is told until {made.until:%Y-%m-%d %H:%M} UTC.")
+        try:
+            made = acting.snooze_alert(alert, by=asking(request), until=form.until(),
+                                       whole_kind=form.cleaned_data["reach"] == "kind",
+                                       reason=form.cleaned_data["reason"])  # fmt: skip
+        except acting.ActRefused as refused:
+            messages.error(request, str(refused))
+        else:
+            messages.success(request, f"Nobody is told until {made.until:%Y-%m-%d %H:%M} UTC.")
         return self.back_to(alert)
 
     @display(description="What is wrong")
