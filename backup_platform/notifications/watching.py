@@ -14,7 +14,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from backup_platform.fleet.models import MachineState
-from backup_platform.notifications import disks, drill_rule, quota_rule, watch_rules
+from backup_platform.notifications import disks, drill_rule, platform_rules, quota_rule, watch_rules
 from backup_platform.notifications.models import Alert
 from backup_platform.notifications.services import Finding, close, raise_alerts
 from backup_platform.notifications.turns import take_turn
@@ -39,6 +39,12 @@ RULES: dict[AlertKind, tuple[Rule, str]] = {
     AlertKind.WORK_FAILED: (watch_rules.work_failed, "No job failed for good within the last day."),
 }
 
+# Kinds that are raised elsewhere too: of these the rule looks after the alerts with its own subject only.
+SUBJECT_RULES: dict[str, tuple[AlertKind, Rule, str]] = {
+    platform_rules.DATABASE: (AlertKind.OTHER, platform_rules.unsafe_database, "These settings are on again."),
+    platform_rules.PAUSE: (AlertKind.RECLAIM, platform_rules.forgotten_pauses, "Reclaim is not paused any more."),
+}
+
 
 def watch_when_due() -> bool:
     """Sweep if a minute has passed since any worker did; whether this one did. Disks are each host's own."""
@@ -54,12 +60,18 @@ def watch() -> None:
     """Sweep every rule; a rule that fails does not keep the others from being looked at."""
     with without_tenant_scope("the rules are watched for every tenant"):
         for kind, (rule, over) in RULES.items():
-            try:
-                reconcile(kind, rule(), over)
-            except Exception:
-                logger.exception("A rule could not be watched.", extra={"rule": str(kind)})
+            _guarded(kind, rule, over)
+        for subject, (kind, rule, over) in SUBJECT_RULES.items():
+            _guarded(kind, rule, over, subject)
         left = Alert.objects.filter(resolved_at__isnull=True, machine__isnull=False)
         close(left.exclude(machine__state=MachineState.ACTIVE), "The machine is not backed up any more.")
+
+
+def _guarded(kind: AlertKind, rule: Rule, over: str, subject: str = "") -> None:
+    try:
+        reconcile(kind, rule(), over, subject=subject)
+    except Exception:
+        logger.exception("A rule could not be watched.", extra={"rule": subject or str(kind)})
 
 
 def reconcile(kind: AlertKind, found: Iterable[Finding], over: str, *, subject: str = "") -> None:

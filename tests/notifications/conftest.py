@@ -35,6 +35,14 @@ def no_disk_is_full(monkeypatch):
     monkeypatch.setattr(disks, "NEARLY", 2.0)
 
 
+@pytest.fixture(autouse=True)
+def the_database_keeps_what_it_commits(monkeypatch):
+    """The test run's own is told not to, for speed."""
+    from backup_platform.notifications import platform_rules
+
+    monkeypatch.setattr(platform_rules, "unsafe_settings", lambda connection: [])
+
+
 @pytest.fixture
 def mail_server(settings) -> Iterator[MailServer]:
     server = MailServer()

@@ -12,7 +12,58 @@ ALERTS = "tests/notifications/test_alerts.py"
 SENDING = "tests/notifications/test_delivery.py"
 PAGES = "tests/notifications/test_pages.py"
 
+PLATFORM_RULES = "backup_platform.notifications.platform_rules"
+ALERTS_API = "tests/console/test_api_alerts.py"
+RATES = "tests/console/test_api_rates.py"
+
 ROWS = (
+    defence(
+        "unsafe-database-is-told",
+        "law 1",
+        "A PostgreSQL that may forget what it has committed is an alert to the platform's staff.",
+        Edit(f"{PLATFORM_RULES}:unsafe_database", "if names:", "if False:"),
+        "tests/platform/test_durability.py::test_the_platforms_staff_is_told_until_it_is_mended",
+    ),
+    defence(
+        "forgotten-pauses-are-told",
+        "binding",
+        "A pause of reclaim that lasts for more than a week is told to whoever can end it.",
+        Edit(f"{PLATFORM_RULES}:forgotten_pauses", "rows = list(cursor)", "rows = []"),
+        "tests/notifications/test_platform_rules.py::"
+        "test_a_pause_that_lasts_for_more_than_a_week_is_told_to_the_tenant_until_it_ends",
+    ),
+    defence(
+        "snoozes-stay-within-reach",
+        "law 5",
+        "A member who sees the machines of some groups only silences no alerts of others.",
+        Edit("backup_platform.notifications.acting:snooze_alert", "if whole_kind and by.is_limited:", "if False:"),
+        f"{ALERTS_API}::test_a_member_of_some_machines_snoozes_these_and_no_whole_kind",
+    ),
+    defence(
+        "alerts-api-asks-for-the-right-to-act",
+        "roles",
+        "Whoever may only look at alerts changes none over HTTP.",
+        Edit(
+            "backup_platform.api.alerts:ActPermission.has_permission",
+            'wanted: Action = "view" if request.method in SAFE_METHODS else view.acts.get(request.method, "change")',
+            'wanted: Action = "view"',
+        ),
+        f"{ALERTS_API}::test_who_may_only_look_changes_nothing",
+    ),
+    defence(
+        "api-rate-of-people",
+        "law 10",
+        "A person asks the API so often a minute and no more.",
+        Edit("backup_platform.api.rates:RateLimit.allow_request", "check_rate(request)", "pass"),
+        f"{RATES}::test_a_person_who_asks_too_often_is_told_when_to_come_again",
+    ),
+    defence(
+        "api-rate-of-visitors",
+        "law 10",
+        "Visitors of one network ask the API so often a minute and no more, though each is refused before that.",
+        Edit("backup_platform.api.refusals:answer_to", 'check_rate(context["request"])', "pass"),
+        f"{RATES}::test_visitors_are_counted_by_their_network_though_they_get_nothing",
+    ),
     defence(
         "webhook-inside",
         "secrecy",
