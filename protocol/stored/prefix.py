@@ -51,7 +51,7 @@ ALGORITHMS: dict[ObjectType, frozenset[int]] = {
     ObjectType.ENROLLMENT_BLOB: frozenset({1}),  # AES-256-GCM
     ObjectType.MANIFEST_SEGMENT: frozenset({1}),
     ObjectType.REFERENCE_LIST: frozenset({1}),  # BLAKE3 digests
-    ObjectType.PLATFORM_BACKUP: frozenset({1}),  # RSA-OAEP as above, AES-256-GCM in pieces
+    ObjectType.PLATFORM_BACKUP: frozenset({1, 2}),  # RSA-OAEP as above, AES-256-GCM in pieces; 2 has a signed head
     ObjectType.PARITY: frozenset({1}),  # Reed-Solomon over GF(2^8), BLAKE3 digests
 }
 """The algorithm numbers that this version reads, by type."""

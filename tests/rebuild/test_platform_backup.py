@@ -10,21 +10,26 @@ import pytest
 from Crypto.PublicKey import RSA
 from django.core.management import CommandError, call_command
 
+from agents.keys.rsa import PrivateKey
 from backup_platform.audit.models import Entry
 from backup_platform.fleet.models import Machine
 from backup_platform.jobs.models import Job, JobKind, JobState
 from backup_platform.notifications.models import Alert
 from backup_platform.rebuilding.errors import RebuildRefused
 from backup_platform.rebuilding.platform_backup import daily, putting
-from backup_platform.rebuilding.platform_backup.envelope import PIECE, SealingWriter, opened_pieces, read_head
+from backup_platform.rebuilding.platform_backup.envelope import PIECE, opened_pieces
+from backup_platform.rebuilding.platform_backup.head import read_head
 from backup_platform.rebuilding.platform_backup.operator_key import install_public_key
 from backup_platform.rebuilding.platform_backup.restoring import unpack
+from backup_platform.rebuilding.platform_backup.signing_key import SIGNING_KEY
+from backup_platform.rebuilding.platform_backup.trust import Demands
 from backup_platform.targets.home import home_target
 from backup_platform.targets.opening import open_store
 from backup_platform.tenants.models import Tenant
 from backup_platform.tenants.scope import without_tenant_scope
 from protocol.stored.errors import FormatError
 from tests.end_to_end.stage import PASSPHRASE, quick_key
+from tests.rebuild.platform_stage import sealed
 from tests.rebuild.stage import Aftermath, empty_database, new_gateway, run_jobs
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -37,6 +42,11 @@ def operator(tmp_path: Path, strongroom_home: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(
         "backup_platform.rebuilding.management.commands.create_operator_key.generate", lambda bits=3072: quick_key()
     )
+    monkeypatch.setattr(
+        "backup_platform.rebuilding.platform_backup.signing_key.make_pem", lambda: quick_key().to_pem(None)
+    )
+    # Opening a key file is made slow on purpose, and these tests open it often.
+    monkeypatch.setattr(PrivateKey.to_pem, "__defaults__", (1_000,))
     monkeypatch.setenv("STRONGROOM_PASSPHRASE", PASSPHRASE)
     call_command("create_operator_key", "--out", str(tmp_path / "operator"))
     return tmp_path / "operator" / "operator-key.pem"
@@ -46,7 +56,9 @@ def test_only_the_public_half_stays_with_the_platform(operator: Path, strongroom
     assert b"ENCRYPTED PRIVATE KEY" in operator.read_bytes()
     kept = (strongroom_home / "operator-key.pem").read_bytes()
     assert b"BEGIN PUBLIC KEY" in kept
-    assert not [path for path in strongroom_home.rglob("*") if path.is_file() and b"PRIVATE" in path.read_bytes()]
+    private = [path for path in strongroom_home.rglob("*") if path.is_file() and b"PRIVATE" in path.read_bytes()]
+    assert private == [strongroom_home / SIGNING_KEY], "the one that is there is the platform's own"
+    assert RSA.import_key(private[0].read_bytes()).n != RSA.import_key(kept).n
     with pytest.raises(RebuildRefused, match="private"):
         install_public_key(RSA.generate(2048).export_key())
 
@@ -167,23 +179,13 @@ def test_oldest_backups_go_and_the_newest_stay(strongroom_home: Path, operator: 
 # --- the envelope ------------------------------------------------------------------------------------------------
 
 
-def sealed(key, content: bytes) -> bytes:
-    out = io.BytesIO()
-    public = RSA.import_key(key.public.spki)
-    writer = SealingWriter(out, public, key.public.key_hash)
-    for start in range(0, len(content), 300_000):
-        writer.write(content[start : start + 300_000])
-    writer.close()
-    return out.getvalue()
-
-
 def opened(key, data: bytes) -> bytes:
     from backup_platform.rebuilding.platform_backup.envelope import LABEL
 
     file = io.BufferedReader(io.BytesIO(data))
-    key_hash, wrapped, aad = read_head(file)
-    assert key_hash == key.public.key_hash
-    return b"".join(opened_pieces(file, key.unwrap(wrapped, LABEL), aad))
+    head = read_head(file)
+    assert head.operator == key.public.key_hash
+    return b"".join(opened_pieces(file, key.unwrap(head.wrapped, LABEL), head.digest))
 
 
 @pytest.mark.parametrize("size", [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE])
@@ -225,5 +227,7 @@ def test_backup_that_names_a_foreign_file_writes_nothing(tmp_path: Path):
         file.addfile(member, io.BytesIO(b"evil"))
     data = sealed(key, zstandard.compress(tar.getvalue()))
     with pytest.raises(RebuildRefused, match="does not belong there"):
-        unpack(io.BufferedReader(io.BytesIO(data)), key, key.public.key_hash, tmp_path / "out")
+        unpack(
+            io.BufferedReader(io.BytesIO(data)), key, key.public.key_hash, tmp_path / "out", Demands(unverified=True)
+        )
     assert not (tmp_path / "outside").exists()

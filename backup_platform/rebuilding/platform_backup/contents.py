@@ -3,6 +3,7 @@
 manifest.json        format, time, release
 secrets/django-key   with it the platform opens what is sealed in the database: credentials, channels, factors
 secrets/secrets-key  likewise, where the platform has a key of its own for that
+secrets/platform-signing-key.pem   what signs the platform's backups
 authority/…          the certificate authority that agents pin
 settings.json        the STRONGROOM_ variables that were set, for people to look up; no secrets
 database.dump        pg_dump's custom format
@@ -25,9 +26,12 @@ from django.utils import timezone
 
 from backup_platform.catalog import stores
 
+from .beating import BeatingReader
+from .chain import sign_next
 from .database import dump_database
-from .envelope import SealingWriter
+from .envelope import KEY_SIZE, SealingWriter, operator_cipher
 from .operator_key import operator_key
+from .signing_key import SIGNING_KEY, signing_key
 
 FORMAT = 1
 MANIFEST, SETTINGS, DUMP = "manifest.json", "settings.json", "database.dump"
@@ -45,23 +49,27 @@ class NoOperatorKey(Exception):
         super().__init__("The platform does not back itself up: it has no operator's key.")
 
 
-def write_backup(out: BinaryIO, heartbeat: Callable[[], object]) -> None:
-    """Write a sealed backup of this platform. Raises NoOperatorKey, RebuildRefused, OSError.
+def write_backup(out: BinaryIO, heartbeat: Callable[[], object]) -> int:
+    """Write a sealed and signed backup of this platform; its number. Raises NoOperatorKey, RebuildRefused, OSError.
 
     The dump lies on the home's disk meanwhile, in a file without a name.
     """
     key = operator_key()
     if key is None:
         raise NoOperatorKey
-    sealing = SealingWriter(out, *key)
+    public, key_hash = key
+    secret = os.urandom(KEY_SIZE)
+    head, number = sign_next(key_hash, operator_cipher(public).encrypt(secret))
+    sealing = SealingWriter(out, secret, head)
     with tempfile.TemporaryFile(dir=stores.home()) as dump:
         dump_database(dump, heartbeat)
         size = dump.seek(0, os.SEEK_END)
         dump.seek(0)
         # The stream that compresses must not close what seals: that has a last piece to write.
         with zstandard.ZstdCompressor(level=LEVEL).stream_writer(cast("IO[bytes]", sealing), closefd=False) as packing:
-            _write_tar(packing, dump, size)
+            _write_tar(packing, cast("IO[bytes]", BeatingReader(cast("BinaryIO", dump), heartbeat)), size)
     sealing.close()
+    return number
 
 
 def _write_tar(out: IO[bytes], dump: IO[bytes], size: int) -> None:
@@ -83,6 +91,7 @@ def _small_files() -> dict[str, bytes]:
         MANIFEST: json.dumps(manifest, indent=1).encode(),
         SETTINGS: json.dumps(_settings(), indent=1, sort_keys=True).encode(),
         DJANGO_KEY: _bytes(settings.SECRET_KEY),
+        SIGNING_KEY: signing_key().pem,
     }
     if own := getattr(settings, "STRONGROOM_SECRETS_KEY", ""):
         files[SECRETS_KEY] = _bytes(own)

@@ -17,8 +17,11 @@ from backup_platform.embedded.errors import EmbeddedError
 from backup_platform.embedded.server_account import packaged_binaries
 from backup_platform.rebuilding.errors import RebuildRefused
 
+from .beating import Beats
+
 POLL = 0.2
-HEARTBEAT = 20.0
+STALL = 540.0
+"""A dump may take hours, but not so many seconds without a byte."""
 DUMP = ("--format=custom", "--compress=0", "--no-owner", "--no-privileges")
 UNPACK = ("--no-owner", "--no-privileges", "--exit-on-error")
 LOAD = ("--single-transaction", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1")
@@ -27,8 +30,11 @@ EMPTY = "DROP SCHEMA public CASCADE; CREATE SCHEMA public"
 
 
 def dump_database(out: IO[bytes], heartbeat: Callable[[], object]) -> None:
-    """Write a consistent dump of all tables, made while the platform goes on. Raises RebuildRefused."""
-    _run(["pg_dump", *DUMP], heartbeat, stdout=out)
+    """Write a consistent dump of all tables into a real file, made while the platform goes on. Raises RebuildRefused.
+
+    RebuildRefused too when nothing more comes; whatever `heartbeat` raises ends the dump.
+    """
+    _run(["pg_dump", *DUMP], _Progress(out, heartbeat), stdout=out)
 
 
 def load_database(dump: Path) -> None:
@@ -41,25 +47,51 @@ def load_database(dump: Path) -> None:
     script.unlink()
 
 
-def _run(command: list[str], heartbeat: Callable[[], object], **options: Any) -> None:
-    """Run a program to its end. Passwords go through its environment, which other users cannot see."""
+class _Progress:
+    """Beats, and looks whether the output still grows."""
+
+    def __init__(self, out: IO[bytes], heartbeat: Callable[[], object]) -> None:
+        self._out, self._beat = out, Beats(heartbeat)
+        self._size, self._grew = -1, time.monotonic()
+
+    def __call__(self) -> None:
+        self._beat()
+        size, now = os.fstat(self._out.fileno()).st_size, time.monotonic()
+        if size != self._size:
+            self._size, self._grew = size, now
+        elif now - self._grew > STALL:
+            raise RebuildRefused(
+                f"The dump stood still at {size:,} bytes for {STALL / 60:.0f} minutes and was ended. Is a migration "
+                "at work, or a disk full?"
+            )
+
+
+def _run(command: list[str], look: Callable[[], object], **options: Any) -> None:
+    """Run a program to its end, looking after it. Passwords go through its environment, which others cannot see."""
     program = [_program(command[0]), *command[1:]]
     with subprocess.Popen(
         program, env=_environment(), stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, **options
     ) as child:
-        assert child.stderr is not None
-        os.set_blocking(child.stderr.fileno(), False)
-        said, beaten = b"", time.monotonic()
-        while child.poll() is None:
-            said = (said + (child.stderr.read() or b""))[-4000:]
-            if time.monotonic() - beaten > HEARTBEAT:
-                heartbeat()
-                beaten = time.monotonic()
-            time.sleep(POLL)
-        said = (said + (child.stderr.read() or b""))[-4000:]
+        try:
+            said = _listen(child, look)
+        except BaseException:
+            child.kill()  # whoever leaves here waits for it
+            raise
     if child.returncode:
         last = (said.decode("utf-8", "replace").strip().splitlines() or ["it said nothing"])[-1]
         raise RebuildRefused(f"{command[0]} failed: {last[:300]}")
+
+
+def _listen(child: subprocess.Popen[bytes], look: Callable[[], object]) -> bytes:
+    """What it said at last, when it has ended."""
+    assert child.stderr is not None
+    os.set_blocking(child.stderr.fileno(), False)
+    said = b""
+    while child.poll() is None:
+        said = (said + (child.stderr.read() or b""))[-4000:]
+        look()
+        time.sleep(POLL)
+    return (said + (child.stderr.read() or b""))[-4000:]
 
 
 def _program(name: str) -> str:

@@ -1,14 +1,13 @@
 """The sealed file of a platform's backup: written with the operator's public key alone, opened with the private one.
 
-``prefix (type 13) ‖ key hash 32 ‖ length u16 ‖ wrapped key ‖ pieces``. A piece is ``length u32 ‖ ciphertext ‖ tag 16``,
-AES-256-GCM under a fresh key with the nonce ``number u88 ‖ last u8`` and the BLAKE3 of everything before the pieces as
-aad: so pieces can neither be exchanged, left out nor cut off at the end without being noticed. What is sealed is
-zstandard over a tar file (docs/storage-format.md).
+``head ‖ pieces``. A piece is ``length u32 ‖ ciphertext ‖ tag 16``, AES-256-GCM under the fresh key that the head has
+wrapped, with the nonce ``number u88 ‖ last u8`` and the BLAKE3 of the head as aad: so pieces can neither be exchanged,
+left out nor cut off at the end without being noticed. What is sealed is zstandard over a tar file
+(docs/storage-format.md).
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from io import BufferedReader
 from typing import Any, BinaryIO
@@ -20,15 +19,13 @@ from Crypto.PublicKey.RSA import RsaKey
 from Crypto.Signature import pss
 
 from protocol.stored.errors import FormatError
-from protocol.stored.fields import DIGEST_SIZE
-from protocol.stored.prefix import PREFIX_SIZE, ObjectType, check_prefix, pack_prefix
+
+from .head import WHAT, exactly
 
 LABEL = b"strongroom/v1/platform-backup"
 KEY_SIZE = 32
 TAG_SIZE = 16
 PIECE = 1024 * 1024
-MAX_WRAPPED = 4096
-WHAT = "platform backup"
 
 
 def operator_cipher(key: RsaKey) -> PKCS1_OAEP.PKCS1OAEP_Cipher:
@@ -41,13 +38,14 @@ def _mgf1(seed: bytes, size: int) -> bytes:
 
 
 class SealingWriter:
-    """A file to write plaintext to, in pieces of any size; `close` writes the last piece and leaves `out` open."""
+    """A file to write plaintext to, in pieces of any size; `close` writes the last piece and leaves `out` open.
 
-    def __init__(self, out: BinaryIO, key: RsaKey, key_hash: bytes) -> None:
+    `secret` is the key of the pieces (KEY_SIZE bytes, used for this file only), `head` what was made with it.
+    """
+
+    def __init__(self, out: BinaryIO, secret: bytes, head: bytes) -> None:
         self._out = out
-        self._secret = os.urandom(KEY_SIZE)
-        wrapped = operator_cipher(key).encrypt(self._secret)
-        head = pack_prefix(ObjectType.PLATFORM_BACKUP) + key_hash + len(wrapped).to_bytes(2, "big") + wrapped
+        self._secret = secret
         self._aad = blake3(head).digest()
         self._number = 0
         self._held = bytearray()
@@ -76,25 +74,14 @@ class SealingWriter:
         self._number += 1
 
 
-def read_head(file: BinaryIO) -> tuple[bytes, bytes, bytes]:
-    """The hash of the key that opens the file, the wrapped key, and the aad of its pieces. FormatError."""
-    start = _exactly(file, PREFIX_SIZE + DIGEST_SIZE + 2)
-    check_prefix(start, ObjectType.PLATFORM_BACKUP)
-    size = int.from_bytes(start[-2:], "big")
-    if size > MAX_WRAPPED:
-        raise FormatError(WHAT, "its wrapped key is too long")
-    wrapped = _exactly(file, size)
-    return start[PREFIX_SIZE:-2], wrapped, blake3(start + wrapped).digest()
-
-
 def opened_pieces(file: BufferedReader[Any], secret: bytes, aad: bytes) -> Iterator[bytes]:
     """The plaintext, piece by piece. FormatError when a piece was changed, is missing, or the end was cut off."""
     number, last = 0, False
     while not last:
-        size = int.from_bytes(_exactly(file, 4), "big")
+        size = int.from_bytes(exactly(file, 4), "big")
         if size > PIECE:
             raise FormatError(WHAT, "a piece is too long")
-        text, tag = _exactly(file, size), _exactly(file, TAG_SIZE)
+        text, tag = exactly(file, size), exactly(file, TAG_SIZE)
         last = not file.peek(1)
         try:
             yield _cipher(secret, number, last=last, aad=aad).decrypt_and_verify(text, tag)
@@ -108,10 +95,3 @@ def _cipher(secret: bytes, number: int, *, last: bool, aad: bytes) -> AES.GcmMod
     cipher = AES.new(secret, AES.MODE_GCM, nonce=nonce)
     cipher.update(aad)
     return cipher
-
-
-def _exactly(file: BinaryIO, size: int) -> bytes:
-    data = file.read(size)
-    if len(data) != size:
-        raise FormatError(WHAT, "ends too early")
-    return data

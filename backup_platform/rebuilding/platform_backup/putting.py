@@ -24,6 +24,7 @@ from backup_platform.targets.models import Target, TargetState
 from backup_platform.targets.opening import open_store
 from backup_platform.tenants.scope import without_tenant_scope
 
+from .beating import BeatingReader
 from .contents import write_backup
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class PutBackup:
 
     name: str
     size: int
+    number: int = 0
     targets: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
@@ -55,18 +57,20 @@ def back_up_platform(actor: str, heartbeat: Callable[[], object] = bool) -> PutB
 
     RebuildRefused too when no target took it; one that did not is named in what comes back.
     """
-    name = f"{timezone.now():%Y%m%dt%H%M%Sz}{SUFFIX}"
+    begun = timezone.now()
     with tempfile.TemporaryFile(dir=stores.home()) as file:
-        write_backup(cast("BinaryIO", file), heartbeat)
-        made = PutBackup(name, file.seek(0, os.SEEK_END))
+        number = write_backup(cast("BinaryIO", file), heartbeat)
+        name = f"{begun:%Y%m%dt%H%M%Sz}-{number}{SUFFIX}"
+        made = PutBackup(name, file.seek(0, os.SEEK_END), number)
         for target in _targets():
             heartbeat()
             file.seek(0)
-            _put(target, cast("BinaryIO", file), made)
+            _put(target, cast("BinaryIO", BeatingReader(cast("BinaryIO", file), heartbeat)), made)
     if not made.targets:
         raise RebuildRefused(f"No target took the platform's backup. {' '.join(made.faults)}")
     with transaction.atomic():
-        record_audit("platform.backed_up", actor=actor, object=name, size=made.size, targets=made.targets)
+        record_audit("platform.backed_up", actor=actor, object=name, number=made.number, size=made.size,
+                     targets=made.targets)  # fmt: skip
     return made
 
 

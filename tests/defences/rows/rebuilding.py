@@ -8,6 +8,8 @@ from tests.defences.removal import Edit
 REBUILD = "tests/rebuild/test_rebuild_catalog.py"
 ALONE = "tests/rebuild/test_from_target.py"
 PLATFORM = "tests/rebuild/test_platform_backup.py"
+TRUST = "tests/rebuild/test_platform_backup_trust.py"
+BACKUPS = "backup_platform.rebuilding.platform_backup"
 ROOM = "backup_platform.rebuilding"
 
 ROWS = (
@@ -139,5 +141,77 @@ ROWS = (
             "nonce = bytes(12)",
         ),
         f"{PLATFORM}::test_sealed_file_that_was_changed_cut_or_reordered_does_not_open",
+    ),
+    defence(
+        "platform-backup-signer-is-known",
+        "secrecy",
+        "A platform's backup is taken only if a key that the operator keeps signed it.",
+        Edit(
+            f"{BACKUPS}.trust:judge",
+            "if head.signature.signer not in demands.signers:",
+            "if False:",
+            (("demands.signers[head.signature.signer]", "0"),),
+        ),
+        f"{TRUST}::test_a_forged_newer_backup_is_refused_and_the_genuine_one_is_named",
+    ),
+    defence(
+        "platform-backup-signature-matches",
+        "secrecy",
+        "A genuine signature vouches for no other key than the one that it was made over.",
+        Edit(f"{BACKUPS}.trust:judge", "if not head.signature.matches():", "if False:"),
+        f"{TRUST}::test_a_forged_backup_under_a_genuine_signature_is_refused",
+    ),
+    defence(
+        "platform-backup-unsigned-refused",
+        "secrecy",
+        "A platform's backup that is not signed is taken only by who says so.",
+        Edit(f"{BACKUPS}.trust:_unsigned", "if not demands.unverified:", "if False:"),
+        f"{TRUST}::test_an_unsigned_backup_is_taken_only_by_who_says_so",
+    ),
+    defence(
+        "platform-backup-newest-by-number",
+        "secrecy",
+        "An older backup of a platform under a newer name is not taken for the newest.",
+        Edit(f"{BACKUPS}.choosing:newest", "if best is None or best.key == keys[-1]:", "if True:"),
+        f"{TRUST}::test_an_older_genuine_backup_does_not_pass_for_the_newest",
+    ),
+    defence(
+        "platform-backup-at-least",
+        "secrecy",
+        "A backup with a lower number than the operator asks for is refused.",
+        Edit(f"{BACKUPS}.trust:_refuse_lower", "if said.number < demands.at_least:", "if False:"),
+        f"{TRUST}::test_an_older_genuine_backup_does_not_pass_for_the_newest",
+    ),
+    defence(
+        "platform-backup-numbers-leap",
+        "secrecy",
+        "A platform that came back gives no number twice.",
+        Edit(f"{BACKUPS}.chain:go_on_after", "head.said.number + LEAP", "head.said.number"),
+        f"{TRUST}::test_a_restored_platform_signs_on_and_gives_no_number_twice",
+    ),
+    defence(
+        "platform-backup-key-of-nobody",
+        "secrecy",
+        "A signing key from a backup that nobody vouches for does not become the platform's.",
+        Edit(f"{BACKUPS}.restoring:_own_signing_key", "not made.verdict.proven or ", ""),
+        f"{TRUST}::test_a_signing_key_that_nobody_vouched_for_is_not_taken_over",
+    ),
+    defence(
+        "platform-signing-key-audited",
+        "law 9",
+        "Another key that signs the platform's backups leaves a line that names the former one too.",
+        Edit(f"{BACKUPS}.signing_key:_keep", "before=_former()", "before=None"),
+        f"{TRUST}::test_after_a_replacement_only_the_new_key_signs_and_leaves_a_line",
+    ),
+    defence(
+        "platform-backup-whole-head-signed",
+        "secrecy",
+        "The signature of a platform's backup covers every byte of its head.",
+        Edit(
+            f"{BACKUPS}.head:Signature.matches",
+            "return signature_matches(self.spki, self.message, self.signature)",
+            "return True",
+        ),
+        "tests/rebuild/test_platform_backup_vectors.py::test_no_byte_of_a_signed_head_can_be_changed",
     ),
 )

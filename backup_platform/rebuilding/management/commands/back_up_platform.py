@@ -16,7 +16,7 @@ from backup_platform.tenants.commands import OperatorCommand
 class Command(OperatorCommand):
     """Makes the backup here, without a worker and without a worker's time limit."""
 
-    help = "Back up the platform's database and configuration to its targets, sealed to the operator's key."
+    help = "Back up the platform's database and configuration to its targets, sealed to the operator's key and signed."
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -25,6 +25,6 @@ class Command(OperatorCommand):
             raise CommandError(f"{fault} Make one with create_operator_key --out DIR.") from None
         except (RebuildRefused, StoreError, OSError) as fault:
             raise CommandError(str(fault)) from None
-        self.stdout.write(f"{made.name} ({made.size:,} bytes) is at {', '.join(made.targets)}.")
+        self.stdout.write(f"{made.name} (number {made.number}, {made.size:,} bytes) is at {', '.join(made.targets)}.")
         for sentence in made.faults:
             self.stderr.write(f"not at {sentence}")

@@ -14,6 +14,8 @@ from agents.keys.passphrases import weakness_of
 from agents.keys.rsa import generate
 from backup_platform.rebuilding.errors import RebuildRefused
 from backup_platform.rebuilding.platform_backup.operator_key import MAX_FILE, install_public_key
+from backup_platform.rebuilding.platform_backup.signers import SIGNERS
+from backup_platform.rebuilding.platform_backup.telling import tell_signer, tell_signer_into
 from backup_platform.tenants.commands import OperatorCommand, new_passphrase
 
 PRIVATE, PUBLIC = "operator-key.pem", "operator-public.pem"
@@ -37,15 +39,20 @@ class Command(OperatorCommand):
         try:
             pem = self._make(out) if out else _read(public)
             fingerprint = install_public_key(pem, actor=self.actor)
+            signer = tell_signer_into(out / SIGNERS) if out else tell_signer()
         except (RebuildRefused, KeyFault) as fault:
             raise CommandError(str(fault)) from None
         except OSError as fault:
             raise CommandError(f"{out or public}: {(fault.strerror or 'cannot be used').lower()}.") from None
         self.stdout.write(f"The platform's backups are sealed to this key from now on: {fingerprint}")
+        self.stdout.write(f"The platform signs them with its own key: {signer}")
         if out:
             self.stdout.write(
-                f"Its private half is in {out / PRIVATE}: take it off this host, and keep the passphrase."
+                f"The private half of yours is in {out / PRIVATE}, the hash of the platform's in {out / SIGNERS}: take "
+                "that directory off this host, and keep the passphrase."
             )
+        else:
+            self.stdout.write(f"Keep that hash with your key: `platform_signing_key --out {SIGNERS}` writes it down.")
 
     def _make(self, out: Path) -> bytes:
         passphrase = new_passphrase()
