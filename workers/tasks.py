@@ -186,7 +186,9 @@ def platform_backup() -> None:
     run_alone("platform_backup", ask_when_due)
 
 
-@app.task(name="strongroom.back_up_platform")
+# By progress, not by the clock: the dump ends itself when nothing more comes (platform_backup.database), and this limit
+# is only the last one. Past the visibility time-out the message comes again, and finds the job claimed.
+@app.task(name="strongroom.back_up_platform", soft_time_limit=6 * 3600, time_limit=6 * 3600 + 60)
 def back_up_platform(job_id: str) -> None:
     from backup_platform.rebuilding.platform_backup import daily as platform_backups
 

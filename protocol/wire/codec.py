@@ -92,6 +92,8 @@ _ROWS: Final[tuple[tuple[M, type[messages.Message], frozenset[Role], Manner, M |
     (M.EXPLAINED, messages.Explained, _G, _E, M.EXPLAIN, _FULL, _NONE),
     (M.DRILLED, messages.Drilled, _A, _Q, None, _CONTROL, _NONE),
     (M.NOTED, messages.Noted, _G, _E, M.DRILLED, _TINY, _NONE),
+    (M.THAW, messages.Thaw, _A, _Q, None, _TINY, _NONE),
+    (M.THAWING, messages.Thawing, _G, _E, M.THAW, _TINY, _NONE),
     (M.STATUS, messages.Status, _A, _Q, None, _TINY, _NONE),
     (M.STATUS_IS, messages.StatusIs, _G, _E, M.STATUS, _FULL, _NONE),
     (M.CONTROL, messages.Control, _A, _Q, None, _CONTROL, _NONE),

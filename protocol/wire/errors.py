@@ -32,6 +32,7 @@ class FailureCode(IntEnum):
     ELSEWHERE = 15  # another gateway has it
     UNSUPPORTED = 16  # a message type that the peer does not know; only that request fails
     DAMAGED = 17  # what was asked for was stored, and is damaged or lost; only that request fails
+    COLD = 18  # it lies whole in cold storage and cannot be read before it was thawed; only that request fails
 
 
 class ProtocolError(Exception):

@@ -12,6 +12,7 @@ from protocol.wire.types import MessageType as M
 CONTROL: Final = "control"  # a daemon's connection: offered jobs, configuration, cancelling, renewal of certificates
 LIFECYCLE: Final = "lifecycle"  # why numbers of a machine's chain are not listed: statements and lifecycle records
 DRILLS: Final = "drills"  # what became of a drill that somebody began on the machine
+THAWING: Final = "thawing"  # what lies in cold storage is called COLD, and asked for only where THAW says so
 
 _MESSAGES: Final = {
     CONTROL: (
@@ -20,6 +21,7 @@ _MESSAGES: Final = {
     ),
     LIFECYCLE: (M.EXPLAIN, M.EXPLAINED),
     DRILLS: (M.DRILLED, M.NOTED),
+    THAWING: (M.THAW, M.THAWING),
 }  # fmt: skip
 
 FEATURE_OF: Final[dict[M, str]] = {kind: feature for feature, kinds in _MESSAGES.items() for kind in kinds}

@@ -77,6 +77,7 @@ MAX_STATUS_IDS: Final = 256
 MAX_FATES: Final = 40  # per EXPLAINED: with a statement of 2 KiB and eight records each, under MAX_BODY
 MAX_LIFECYCLE_RECORDS: Final = 8  # per snapshot of an EXPLAINED; a receipt and an expiry are two
 MAX_LIFECYCLE_RECORD: Final = 2560  # an expiry with the longest reason and name: 2,100; a usual record is 200 bytes
+MAX_THAW_BLOCKS: Final = 256  # per THAW: 8 KiB; what they list is a few hundred GiB at most
 MAX_FACTS: Final = 32
 MAX_VERSIONS: Final = 16
 MAX_FEATURES: Final = 64

@@ -103,7 +103,7 @@ TURNS: Final[dict[Phase, dict[tuple[Role, Act], Phase]]] = {
 
 _NOTHING: Final[frozenset[M]] = frozenset()
 _PING: Final = frozenset({M.PING})
-_RESTORING: Final = frozenset({M.LIST, M.PROVE, M.ROOT, M.FETCH, M.EXPLAIN, M.DRILLED})
+_RESTORING: Final = frozenset({M.LIST, M.PROVE, M.ROOT, M.FETCH, M.EXPLAIN, M.DRILLED, M.THAW})
 
 MAY_OPEN: Final[dict[Phase, dict[Role, frozenset[M]]]] = {
     Phase.OPENING: {Role.AGENT: frozenset({M.HELLO}), Role.GATEWAY: _NOTHING},

@@ -56,6 +56,8 @@ class MessageType(IntEnum):
     EXPLAINED = 74
     DRILLED = 75
     NOTED = 76
+    THAW = 77
+    THAWING = 78
     # state of the work
     STATUS = 80
     STATUS_IS = 81

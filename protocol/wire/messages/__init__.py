@@ -62,6 +62,8 @@ from protocol.wire.messages.restore import (
     Snapshots,
     Status,
     StatusIs,
+    Thaw,
+    Thawing,
 )
 
 __all__ = [
@@ -121,5 +123,7 @@ __all__ = [
     "Status",
     "StatusIs",
     "Stored",
+    "Thaw",
+    "Thawing",
     "Welcome",
 ]

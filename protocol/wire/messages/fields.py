@@ -29,6 +29,7 @@ MaybeShortId = Annotated[bytes, _ids(limits.SHORT_ID, 1)]  # sixteen bytes or no
 QuestionIds = Annotated[bytes, _ids(limits.LONG_ID, limits.MAX_IDS), Meta(min_length=limits.LONG_ID)]
 FetchIds = Annotated[bytes, _ids(limits.LONG_ID, limits.MAX_FETCH_IDS)]
 LongIds = Annotated[bytes, _ids(limits.LONG_ID, limits.MAX_LONG_LIST)]
+ThawBlocks = Annotated[bytes, _ids(limits.LONG_ID, limits.MAX_THAW_BLOCKS)]
 MissingIds = Annotated[bytes, _ids(limits.LONG_ID, limits.MAX_LONG_LIST), Meta(min_length=limits.LONG_ID)]
 ShortIds = Annotated[bytes, _ids(limits.SHORT_ID, limits.MAX_RUNNING)]
 StatusIds = Annotated[bytes, _ids(limits.SHORT_ID, limits.MAX_STATUS_IDS)]

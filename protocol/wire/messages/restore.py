@@ -20,12 +20,14 @@ from protocol.wire.messages.fields import (
     Name,
     Recipients,
     RecordKind,
+    Seconds,
     Sequence,
     ShortId,
     Signature,
     Statement,
     StatusIds,
     Text,
+    ThawBlocks,
     Time,
 )
 
@@ -153,6 +155,23 @@ class Noted(Message, frozen=True, kw_only=True):
     """G→A, answers DRILLED: it is in the database."""
 
     proven: bool  # the snapshot counts as proven by it
+
+
+class Thaw(Message, frozen=True, kw_only=True):
+    """A→G, request. Asks cold storage for what a restore needs, and how far that is; repeated until all can be read."""
+
+    snapshot: ShortId
+    blocks: ThawBlocks = b""  # reference blocks of the snapshot, with all that they list; none: all that it needs
+
+
+class Thawing(Message, frozen=True, kw_only=True):
+    """G→A, answers THAW. All of it can be read when `waiting` is 0 and `more` is false."""
+
+    asked: Count = 0  # packs that this request has asked for
+    waiting: Count = 0  # packs that are on their way and cannot be read yet
+    bytes: Count = 0  # what those hold
+    more: bool = False  # not everything was looked at: ask again at once
+    retry_after: Seconds | None = None  # not sooner than so many seconds
 
 
 class Status(Message, frozen=True, kw_only=True):

@@ -12,12 +12,16 @@ from protocol.wire import (
     Unsupported,
     messages,
 )
-from protocol.wire.features import DRILLS, FEATURE_OF, LIFECYCLE
+from protocol.wire.features import DRILLS, FEATURE_OF, LIFECYCLE, THAWING
 from protocol.wire.pair import ConnectionPair
 
 from . import samples
 
-ASKED: dict[str, messages.Message] = {LIFECYCLE: samples.EXPLAIN, DRILLS: samples.DRILLED}
+ASKED: dict[str, messages.Message] = {
+    LIFECYCLE: samples.EXPLAIN,
+    DRILLS: samples.DRILLED,
+    THAWING: samples.THAW,
+}
 
 
 def agreed(offered: list[str], repeated: list[str]) -> ConnectionPair:
@@ -84,4 +88,5 @@ def test_numbers_begin_at_one() -> None:
 
 def test_codes_are_those_of_the_page() -> None:
     codes = [MessageType.EXPLAIN, MessageType.EXPLAINED, MessageType.DRILLED, MessageType.NOTED]
-    assert codes == [73, 74, 75, 76]
+    codes += [MessageType.THAW, MessageType.THAWING]
+    assert codes == [73, 74, 75, 76, 77, 78]

@@ -64,7 +64,7 @@ def test_a_phase_is_turned_by_one_party_only(phase: Phase) -> None:
 
 def test_restore_verbs_have_no_place_while_a_session_is_open() -> None:
     restoring = {MessageType.LIST, MessageType.ROOT, MessageType.FETCH, MessageType.PROVE}
-    restoring |= {MessageType.EXPLAIN, MessageType.DRILLED}
+    restoring |= {MessageType.EXPLAIN, MessageType.DRILLED, MessageType.THAW}
     for phase in set(Phase) - {Phase.READY}:
         assert not restoring & MAY_OPEN[phase][Role.AGENT]
 
@@ -139,6 +139,7 @@ OPENERS: dict[MessageType, messages.Message] = {
     MessageType.FETCH: samples.FETCH,
     MessageType.EXPLAIN: samples.EXPLAIN,
     MessageType.DRILLED: samples.DRILLED,
+    MessageType.THAW: samples.THAW,
     MessageType.STATUS: messages.Status(),
     MessageType.CONTROL: samples.CONTROL,
     MessageType.PROGRESS: samples.PROGRESS,
@@ -166,6 +167,7 @@ def answers_to(asked: messages.Message) -> list[messages.Message]:
         messages.Fetch: [messages.Fetched()],
         messages.Explain: [messages.Explained(), samples.EXPLAINED],
         messages.Drilled: [messages.Noted(proven=False)],
+        messages.Thaw: [messages.Thawing(), samples.THAWING],
         messages.Status: [messages.StatusIs(worker_alive=True)],
         messages.Control: [samples.CONTROLLED],
         messages.Report: [messages.Reported()],
@@ -238,6 +240,6 @@ def test_agents_have_no_verb_that_deletes_or_overwrites() -> None:
     assert spoken == {
         *("HELLO", "ENROLL", "PUBLISH", "PING", "PONG", "FAILURE", "GOODBYE"),
         *("BEGIN", "QUESTION", "PUT", "FLUSH", "COMMIT"),
-        *("LIST", "PROVE", "ROOT", "FETCH", "EXPLAIN", "DRILLED", "STATUS"),
+        *("LIST", "PROVE", "ROOT", "FETCH", "EXPLAIN", "DRILLED", "THAW", "STATUS"),
         *("CONTROL", "PROGRESS", "REPORT", "RENEW", "ACCEPTED", "CANCELLED", "CONFIGURED"),
     }

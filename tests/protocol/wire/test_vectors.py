@@ -89,6 +89,12 @@ FRAMES: dict[str, tuple[Role, messages.Message, int, bytes]] = {
     "explained": (Role.GATEWAY, samples.EXPLAINED, 17, b""),
     "drilled": (Role.AGENT, samples.DRILLED, 18, b""),
     "noted": (Role.GATEWAY, messages.Noted(proven=True), 18, b""),
+    "hello-cold": (Role.AGENT, samples.COLD_HELLO, 1, b""),
+    "welcome-cold": (Role.GATEWAY, samples.COLD_KNOWN, 1, b""),
+    "failure-cold": (Role.GATEWAY, samples.COLD, 12, b""),
+    "thaw": (Role.AGENT, samples.THAW, 19, b""),
+    "thawing": (Role.GATEWAY, samples.THAWING, 19, b""),
+    "thawed": (Role.GATEWAY, messages.Thawing(), 19, b""),
     "hello-control": (Role.AGENT, samples.CONTROL_HELLO, 1, b""),
     "welcome-control": (Role.GATEWAY, samples.CONTROL_KNOWN, 1, b""),
     "begin-job": (Role.AGENT, msgspec.structs.replace(samples.BEGIN, job=samples.JOB, policy="Documents"), 5, b""),
@@ -143,6 +149,10 @@ TRANSCRIPTS: dict[str, list[str]] = {
         "flushed", "commit", "committed", "goodbye",
     ],
     "restore": ["hello", "welcome", "list", "snapshots", "root", "root-is", "fetch", "record", "fetched", "goodbye"],
+    "cold": [
+        "hello-cold", "welcome-cold", "fetch", "failure-cold", "thaw", "thawing", "thaw", "thawed", "fetch", "record",
+        "fetched", "goodbye",
+    ],
     "gone": [
         "hello-reader", "welcome-reader", "list", "snapshots", "explain", "explained", "drilled", "noted", "goodbye",
     ],
