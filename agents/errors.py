@@ -130,6 +130,12 @@ class WaitedTooLong(Temporary):
     final = True
 
 
+class Cold(Temporary):
+    """It lies whole in cold storage, and somebody has to ask for it before it can be read; trying again is no use."""
+
+    final = True
+
+
 class NotFound(AgentError):
     """No such snapshot, machine or path."""
 

@@ -191,6 +191,11 @@ class RestoreListener(Listener):
         super().__init__(output, terminal=terminal, every=every)
         self._all_files, self._all_bytes = files, total
         self._files = self._bytes = 0
+        self._waiting = False
+
+    def waits(self, waiting: bool) -> None:
+        """Whether cold storage is waited for."""
+        self._waiting = waiting
 
     def restored(self, files: int, size: int) -> None:
         with self._lock:
@@ -199,7 +204,7 @@ class RestoreListener(Listener):
 
     def state(self) -> dict[str, Any]:
         return {
-            "phase": "restoring",
+            "phase": "thawing" if self._waiting else "restoring",
             "bytes_done": self._bytes,
             "bytes_total": self._all_bytes or None,
             "files_done": self._files,
@@ -209,4 +214,5 @@ class RestoreListener(Listener):
     def line(self) -> str:
         whole = f" of {self._all_files:,} ({size(self._all_bytes)})" if self._all_files else ""
         done = f"{self._files:,}{whole} files, {size(self._bytes)}"
-        return f"Restoring, {self._elapsed()}: {done}, {self.errors} not as they were"
+        doing = "Waiting for cold storage" if self._waiting else "Restoring"
+        return f"{doing}, {self._elapsed()}: {done}, {self.errors} not as they were"

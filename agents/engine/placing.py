@@ -14,6 +14,7 @@ import secrets
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import FileIO
 
 import msgspec
 from blake3 import blake3
@@ -27,8 +28,10 @@ from protocol.stored.manifests import Entry
 HOLE = 64 * 1024
 """Aligned runs of this many zeros become holes; smaller ones would cost more calls than they save blocks."""
 _ZEROS = bytes(HOLE)
+HASHED = 1024 * 1024
 _HIDDEN = 0
 """Mode of a small file on its way. A restore that was killed leaves one such file at most, which nobody may read."""
+_OLD_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 MAX_LINK = 4095
 _PRIVATE = 0o700
@@ -39,12 +42,13 @@ Refused = Callable[[bytes, "PlacingFault"], None]
 
 @dataclass(frozen=True)
 class PlacingOptions:
-    """`overwrite`: replace files that are there already. `keep_setuid`: also setuid, setgid and privileged attributes,
-    for root only. `numeric_owner`: ignore user and group names."""
+    """`overwrite`: replace files that are there already; `resume`: but leave those that are whole. `keep_setuid`: also
+    setuid, setgid and privileged attributes, for root only. `numeric_owner`: ignore user and group names."""
 
     overwrite: bool = False
     keep_setuid: bool = False
     numeric_owner: bool = False
+    resume: bool = False
 
 
 class Placer:
@@ -99,6 +103,26 @@ class Placer:
         self._refuse_existing(parent, components[-1])
         # Of a file in parts only the last entry tells the hash.
         return FilePlacing(parent, components[-1], self, hashed=bool(entry.digest) or not entry.last)
+
+    def keeps(self, entry: Entry) -> bool:
+        """Whether an earlier restore left this file, whole; it then looks as it should. Its content is hashed.
+
+        A file that has further names may be somebody's outside of the target: it is never touched.
+        """
+        try:
+            components = split_path(entry.path)
+            parent = self._directories.reach(components[:-1], make=False)
+            descriptor = os.open(components[-1], _OLD_FILE, dir_fd=parent)
+        except (OSError, PlacingFault, IndexError):
+            return False
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_size != entry.size:
+                return False
+            if _digest(file) != entry.digest:
+                return False
+            self.dress(descriptor, entry)
+            return True
 
     @property
     def is_fresh(self) -> bool:
@@ -305,6 +329,17 @@ def _filled(view: memoryview, position: int) -> int:
     while end < len(view) and not _is_zeros(view[end : end + HOLE]):
         end += HOLE
     return min(end, len(view))
+
+
+def _digest(file: FileIO) -> bytes:
+    """The BLAKE3 of a whole file; of one that cannot be read, that of no file."""
+    found, room = blake3(), memoryview(bytearray(HASHED))
+    try:
+        while size := file.readinto(room):
+            found.update(room[:size])
+    except OSError:
+        return b""
+    return found.digest()
 
 
 def temporary_name() -> bytes:

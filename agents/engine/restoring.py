@@ -74,7 +74,8 @@ class RestoreFault:
 
 @dataclass
 class RestoreResult:
-    """What a restore did. `skipped` counts fifos, sockets and devices, which are named and not made."""
+    """What a restore did. `skipped` counts fifos, sockets and devices, which are named and not made; `kept`: those of
+    the files that an earlier restore had left."""
 
     files: int = 0
     directories: int = 0
@@ -84,6 +85,7 @@ class RestoreResult:
     warnings: int = 0
     errors: int = 0
     damaged: int = 0
+    kept: int = 0
     faults: list[RestoreFault] = field(default_factory=list)
 
 
@@ -96,6 +98,8 @@ class _Step:
     extent: Extent | None = None
     begins: bool = True
     ends: bool = True
+    kept: bool = False
+    """The file is there already, whole."""
     weight: int = 0
     """About what the entry keeps in memory while it waits; of a file's steps only the first counts."""
 
@@ -110,6 +114,7 @@ class Restorer:
         self._path = path
         self._progress = progress
         self._placer = Placer(target, options, self._warn)
+        self._resume = options.resume
         self._pool = ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1), thread_name_prefix="strongroom-open")
         self._supply = ChunkSupply(snapshot.fetch, snapshot.opener.open, self._pool)
         self._order = PathOrder()
@@ -199,12 +204,15 @@ class Restorer:
         if entry.type != EntryType.FILE or not entry.extents:
             yield _Step(entry, begins=entry.part == 0, ends=entry.last, weight=_weight(entry))
             return
+        if self._resume and _may_be_kept(entry) and self._placer.keeps(entry):
+            yield _Step(entry, kept=True, weight=_weight(entry))
+            return
         final = len(entry.extents) - 1
         for index, extent in enumerate(entry.extents):
             ref = chunks[extent.chunk]
             self._supply.expect(block, ref)
             begins, ends = entry.part == 0 and index == 0, entry.last and index == final
-            yield _Step(entry, ref, extent, begins, ends, 0 if index else _weight(entry))
+            yield _Step(entry, ref, extent, begins, ends, weight=0 if index else _weight(entry))
 
     def _in_order(self, entry: Entry) -> bool:
         try:
@@ -246,7 +254,11 @@ class Restorer:
 
     def _place(self, step: _Step) -> None:
         entry = step.entry
-        if entry.type == EntryType.FILE:
+        if step.kept:
+            self._remember_link(entry)
+            self._count(entry)
+            self.result.kept += 1
+        elif entry.type == EntryType.FILE:
             self._place_file(step)
         elif entry.part or not entry.last:
             raise HostileEntry("it comes in parts, and is no file")
@@ -355,6 +367,11 @@ class Restorer:
 def _weight(entry: Entry) -> int:
     attributes = sum(len(name) + len(value) + _PAIR for name, value in entry.xattrs)
     return len(entry.path) + len(entry.link) + attributes + _PAIR * (len(entry.sparse) + len(entry.extents))
+
+
+def _may_be_kept(entry: Entry) -> bool:
+    """Files in parts tell their hash at their end only, and those with very large holes never."""
+    return bool(entry.digest and entry.part == 0 and entry.last)
 
 
 def _may_be_linked(entry: Entry) -> bool:

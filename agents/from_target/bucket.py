@@ -14,21 +14,26 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from agents.errors import UsageFault
-from agents.from_target.stores import Gone, Unreachable
+from agents.from_target.restore_request import Asker
+from agents.from_target.stores import Frozen, Gone, Unreachable
 
 EXTRA = "Install it: `pip install 'strongroom[s3]'`. Or copy the bucket to a directory and name that."
 PAGE = 1000
 REQUEST = datetime.timedelta(seconds=120)
 """A single request, a pack of 64 MiB included."""
 RETRIES = 5
+COLD = "InvalidObjectState"
+"""The services' one word for it, in what the library repeats of an answer."""
 
 
 class BucketStore:
     """Objects of a bucket under a prefix."""
 
-    def __init__(self, title: str, store: Any) -> None:
+    def __init__(self, title: str, store: Any, bucket: str, prefix: str = "") -> None:
         self.title = title
         self._store = store
+        self._bucket = bucket
+        self._prefix = prefix
 
     @classmethod
     def from_url(cls, url: str) -> BucketStore:
@@ -49,7 +54,7 @@ class BucketStore:
                 client_options={"allow_http": plain, "timeout": REQUEST},
                 retry_config={"max_retries": RETRIES, "retry_timeout": REQUEST},
             )
-        return cls(f"s3://{parts.netloc}/{prefix}".rstrip("/"), store)
+        return cls(f"s3://{parts.netloc}/{prefix}".rstrip("/"), store, parts.netloc, prefix)
 
     def folders(self, prefix: str) -> list[str]:
         with _translated(prefix or "the bucket"):
@@ -71,6 +76,9 @@ class BucketStore:
                 return b""
             return bytes(self._store.get_range(key, start=offset, end=size))
 
+    def thaw(self, key: str) -> None:
+        Asker.from_environment(self._bucket).ask(f"{self._prefix}/{key}" if self._prefix else key)
+
 
 def _endpoint() -> str:
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
@@ -86,6 +94,11 @@ def _translated(key: str) -> Iterator[None]:
     except (UsageFault, Unreachable, Gone, GeneratorExit):
         raise
     except Exception as fault:  # noqa: BLE001 - the library's errors have no common base that is promised
+        if COLD in str(fault):
+            raise Frozen(
+                f"{key} lies in a cold storage class and cannot be read before it was brought back, which takes hours.",
+                "Restore it with the provider's own tools; of packs, `restore --wait-for-thaw HOURS` asks itself.",
+            ) from None
         kind = type(fault).__name__
         raise Unreachable(
             f"The bucket did not give {key} ({kind}).",

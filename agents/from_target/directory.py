@@ -64,6 +64,9 @@ class DirectoryStore:
                     file.seek(offset)
                     return file.read() if length is None else file.read(length)
 
+    def thaw(self, key: str) -> None:
+        """Nothing in a directory is cold."""
+
     def _scan(self, prefix: str) -> list[os.DirEntry[str]]:
         """A folder that is not there is empty; one that cannot be read is an error."""
         try:

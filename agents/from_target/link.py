@@ -15,6 +15,7 @@ from blake3 import blake3
 
 from agents.engine.sealing import open_root
 from agents.errors import Damage
+from agents.from_target.cold import ColdPacks
 from agents.from_target.pack_index import PackIndex
 from agents.from_target.records import RecordReader
 from agents.from_target.stores import Gone, Unreadable
@@ -52,6 +53,7 @@ class StoreLink:
     name: str = ""
     _records: RecordReader | None = field(default=None, init=False, repr=False)
     _index: PackIndex | None = field(default=None, init=False, repr=False)
+    _cold: ColdPacks = field(default_factory=ColdPacks, init=False, repr=False)
     _statements: dict[bytes, bytes] = field(default_factory=dict, init=False, repr=False)
     _gone: dict[int, Statement] = field(default_factory=dict, init=False, repr=False)
 
@@ -94,9 +96,14 @@ class StoreLink:
     def fetch(self, snapshot: bytes, block: bytes, ids: Sequence[bytes]) -> dict[bytes, Future[Buffer]]:
         """Ask for chunks; each future gets the sealed bytes or an OpeningFault."""
         if self._records is None:
-            self._index = PackIndex(self.vault.store, f"{self.vault.folder}/packs", self.vault.vault_id, self.tell)
+            folder = f"{self.vault.folder}/packs"
+            self._index = PackIndex(self.vault.store, folder, self.vault.vault_id, self.tell, self._cold)
             self._records = RecordReader(self.vault.store, self._index)
         return self._records.fetch(ids)
+
+    def wait_for_thaw(self, hours: float | None, phase: Callable[[bool], None]) -> None:
+        """How long to wait for packs in cold storage when chunks are fetched; None: they are not asked for."""
+        self._cold.hours, self._cold.phase = hours, phase
 
     def explain(self, first: int, last: int) -> Iterator[messages.Explained]:
         """Yield what the store says of numbers that a list of it has left out."""

@@ -15,7 +15,8 @@ from itertools import islice
 from pathlib import Path
 from threading import Lock
 
-from agents.from_target.stores import HEALED, Gone, ObjectStore, Unreadable
+from agents.from_target.cold import ColdPacks, Item
+from agents.from_target.stores import HEALED, Frozen, Gone, ObjectStore, Unreadable
 from protocol.stored.errors import FormatError
 from protocol.stored.packs import PACK_HEADER_SIZE, IndexEntry, decode_pack_header, read_index
 from protocol.stored.salvage import salvage_records
@@ -50,7 +51,15 @@ class Place:
 class PackIndex:
     """The records of all packs in a folder of a store. Use it from any thread; `close` removes the file."""
 
-    def __init__(self, store: ObjectStore, folder: str, vault_id: bytes, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        folder: str,
+        vault_id: bytes,
+        tell: Callable[[str], None],
+        cold: ColdPacks | None = None,
+    ) -> None:
+        self.cold = cold or ColdPacks()
         self._store = store
         self._folder = folder
         self._vault_id = vault_id
@@ -87,13 +96,20 @@ class PackIndex:
         )
         self._tell(f"Reading the indexes of the packs in {self._store.title}…")
         packs = (item for item in self._store.keys(self._folder) if item[0].endswith(SUFFIX))
+        self._read_indexes(packs)
+        if thawed := self.cold.wait(self._store, self._tell):
+            self._read_indexes(iter(thawed))
+        if self.cold.packs:
+            self._tell(f"{self.cold.sentence()}; what only they hold cannot be read.")
+        self._rows.execute("CREATE INDEX record_id ON record (id)")
+        self._rows.commit()
+        self._loaded = True
+
+    def _read_indexes(self, packs: Iterator[Item]) -> None:
         with ThreadPoolExecutor(READERS, thread_name_prefix="strongroom-index") as pool:
             while batch := list(islice(packs, AT_ONCE)):
                 for (key, _), entries in zip(batch, pool.map(self._look, batch), strict=True):
                     self._add(key, entries)
-        self._rows.execute("CREATE INDEX record_id ON record (id)")
-        self._rows.commit()
-        self._loaded = True
 
     def _add(self, key: str, entries: Sequence[IndexEntry]) -> None:
         self.packs += 1
@@ -101,10 +117,12 @@ class PackIndex:
         rows = ((entry.id, self.packs, entry.offset, entry.length, entry.digest) for entry in entries)
         self._rows.executemany("INSERT INTO record VALUES (?, ?, ?, ?, ?)", rows)
 
-    def _look(self, item: tuple[str, int]) -> list[IndexEntry]:
+    def _look(self, item: Item) -> list[IndexEntry]:
         key, size = item
         try:
             return self._entries(key, size)
+        except Frozen:
+            self.cold.packs.append(item)
         except Gone:
             self._tell(f"{key} went away while it was read; what only it holds is missing.")
         except FormatError as fault:

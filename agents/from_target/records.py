@@ -34,7 +34,7 @@ class RecordReader:
         futures: dict[bytes, Future[Buffer]] = {identity: Future() for identity in ids}
         places = self._index.places(list(futures))
         for identity in futures.keys() - places.keys():
-            _settle(futures[identity], OpeningFault("A chunk that the snapshot needs is in no pack of the store."))
+            _settle(futures[identity], self._lost("A chunk that the snapshot needs is in no pack of the store."))
         for run in runs([copies[0] for copies in places.values()], RUN_BYTES, GAP_BYTES):
             self._pool.submit(self._read_run, run, places, futures)
         return futures
@@ -59,12 +59,16 @@ class RecordReader:
             for place in run:
                 _settle(futures[place.id], fault)
 
-    def _other_copy(self, copies: Sequence[Place]) -> Buffer | OpeningFault:
+    def _other_copy(self, copies: Sequence[Place]) -> Buffer | Exception:
         for place in copies:
             sealed = self._read(place.key, place.offset, place.length)
             if blake3(sealed).digest() == place.digest:
                 return sealed
-        return OpeningFault("A stored chunk is damaged, and the store has no other copy of it.")
+        return self._lost("A stored chunk is damaged, and the store has no other copy of it.")
+
+    def _lost(self, sentence: str) -> Exception:
+        """Error is not absence: while packs lie in cold storage, what is nowhere else may be in one of them."""
+        return self._index.cold.missing() if self._index.cold.packs else OpeningFault(sentence)
 
     def _read(self, key: str, offset: int, length: int) -> bytes:
         """A part of a pack; b"" when it is gone, or the disk does not give it: damage of these records alone."""

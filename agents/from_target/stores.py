@@ -24,6 +24,12 @@ class Unreachable(Temporary):
     """The store did not answer, or refused to."""
 
 
+class Frozen(Unreachable):
+    """The object is whole, in a cold storage class: it must be asked for, which takes hours and costs money."""
+
+    final = True
+
+
 class Unreadable(Damage):
     """The medium does not give these bytes (a sector that cannot be read): damage of this object, and of no other."""
 
@@ -45,7 +51,14 @@ class ObjectStore(Protocol):
         ...
 
     def read(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
-        """The object's bytes from `offset`, `length` at most (None: all). Raises Gone, Unreadable and Unreachable."""
+        """The object's bytes from `offset`, `length` at most (None: all).
+
+        Raises Gone, Unreadable and Unreachable (Frozen).
+        """
+        ...
+
+    def thaw(self, key: str) -> None:
+        """Ask cold storage for an object. Raises Unreachable, UsageFault."""
         ...
 
 

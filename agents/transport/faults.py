@@ -10,6 +10,7 @@ from agents.errors import (
     AgentError,
     AuthenticationFault,
     Busy,
+    Cold,
     Damage,
     Disconnected,
     Fenced,
@@ -141,6 +142,11 @@ _FAILURES: dict[FailureCode, tuple[type[AgentError], str, str]] = {
         Damage,
         "The server cannot give what it has stored",
         "`strongroom backup` sends again what is still on this machine.",
+    ),
+    FailureCode.COLD: (
+        Cold,
+        "It cannot be read at the moment",
+        "`strongroom restore` asks for it and waits; it takes hours.",
     ),
     FailureCode.UNSUPPORTED: (Refused, "The gateway is too old for this", "Update the platform."),
 }

@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING, TypeVar
 from blake3 import blake3
 
 from agents.engine.sealing import OpeningFault
-from agents.errors import Refused
+from agents.errors import Cold, Refused
 from agents.transport.greeting import answer, greet
 from agents.transport.io_loop import settle
 from agents.transport.line import Line
 from agents.transport.retrying import DEFAULT_RETRY_FOR, Patience
 from protocol.wire import limits, messages
-from protocol.wire.features import DRILLS, LIFECYCLE
+from protocol.wire.features import DRILLS, LIFECYCLE, THAWING
 
 if TYPE_CHECKING:
     from agents.keys.rsa import PrivateKey
     from agents.state import AgentHome
     from agents.transport.greeting import Greeted
     from agents.transport.line import Tell
+    from agents.transport.thawing import Thawing
     from protocol.wire import Buffer, Event
 
 PROVE = 15.0
@@ -44,7 +45,8 @@ class ReadingLink:
         self._machine_id = home.machine().machine_id
         self._scope = scope
         self._proof_key = proof_key
-        dial = functools.partial(greet, home, features=[LIFECYCLE, DRILLS])
+        self._thawing: Thawing | None = None
+        dial = functools.partial(greet, home, features=[LIFECYCLE, DRILLS, THAWING])
         self._line = Line(dial, Patience(retry_for), self._prove, tell=tell)
 
     def connect(self) -> Greeted:
@@ -66,7 +68,10 @@ class ReadingLink:
 
     def root(self, snapshot: bytes) -> tuple[messages.RootIs, bytes]:
         """Return a snapshot's root with what belongs to it, and the root file."""
-        event = self._line.request(lambda: messages.Root(snapshot=snapshot, machine_name=self._scope)).result()
+        try:
+            event = self._line.request(lambda: messages.Root(snapshot=snapshot, machine_name=self._scope)).result()
+        except Cold as fault:
+            raise Cold(fault.what, "Ask the operator of the platform for it: `manage.py thaw SNAPSHOT`.") from None
         if not isinstance(event.message, messages.RootIs):
             raise Refused(f"The gateway answered ROOT with {type(event.message).__name__}.", "Report this.")
         return event.message, bytes(event.payload)
@@ -105,18 +110,38 @@ class ReadingLink:
             assert isinstance(record, messages.Record)
             if record.id in missing:
                 del missing[record.id]
+                if self._thawing is not None:
+                    self._thawing.arrived()
                 settle(futures[record.id], event.payload)
 
         def ended(done: Future[Event]) -> None:
-            fault = done.exception() or OpeningFault("The server could not read a stored chunk.")
+            fault = done.exception()
+            if isinstance(fault, Cold) and self._thawing is not None:
+                self._thawing.put_off(self._thaw, send, failed)
+                return
+            failed(fault or OpeningFault("The server could not read a stored chunk."))
+
+        def failed(fault: BaseException) -> None:
             for identity in list(missing):
                 settle(futures[identity], fault)
 
-        self._line.request(build, on_part=arrived).add_done_callback(ended)
+        def send() -> None:
+            self._line.request(build, on_part=arrived).add_done_callback(ended)
+
+        send()
         return futures
+
+    def wait_for_thaw(self, thawing: Thawing) -> None:
+        """From now on ask cold storage for what `thawing` names when a FETCH meets it, and wait."""
+        self._thawing = thawing
+
+    def _thaw(self, message: messages.Thaw) -> messages.Thawing:
+        return self._ask(message, messages.Thawing)
 
     def close(self) -> None:
         """Say goodbye and give the socket back."""
+        if self._thawing is not None:
+            self._thawing.close()
         self._line.close()
 
     def _knows(self, feature: str) -> bool:

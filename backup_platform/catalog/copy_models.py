@@ -41,6 +41,10 @@ class Copy(models.Model):
     leaves_at = models.DateTimeField(null=True, blank=True)
     parity_bytes = models.BigIntegerField(default=0)
     fault = models.CharField(max_length=500, blank=True, default="")
+    thaw_asked_at = models.DateTimeField(null=True, blank=True, help_text="When cold storage was asked for it.")
+    thaw_looked_at = models.DateTimeField(null=True, blank=True)
+    thawed_at = models.DateTimeField(null=True, blank=True, help_text="When it was seen that it can be read.")
+    thaw_for = models.CharField(max_length=200, blank=True, default="", help_text="On whose behalf it was asked for.")
 
     objects = TenantManager()
 

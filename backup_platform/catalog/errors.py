@@ -30,6 +30,24 @@ class RecordUnavailable(CatalogError):
     """A record could not be read just now (a store is away). It is not said to be damaged or missing."""
 
 
+class RecordCold(RecordUnavailable):
+    """It lies whole in a cold storage class. Reading asks for nothing: that costs money, so somebody has to want it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A pack that is needed lies in cold storage. A restore asks for what it needs; for anything else bring it "
+            "back with `manage.py thaw SNAPSHOT`, which takes hours and costs money."
+        )
+
+
+class ObjectLost(CatalogError):
+    """Every place that should have an object of a snapshot has said that it has not, or gave other bytes."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"{key.rpartition('/')[2]} is in no place as it should be.")
+        self.key = key
+
+
 class RecordLost(CatalogError):
     """No place of this record holds its right bytes any more. `record_id` names it."""
 

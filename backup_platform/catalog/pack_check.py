@@ -15,9 +15,9 @@ from uuid import UUID
 
 from blake3 import blake3
 
-from backup_platform.catalog.errors import RecordUnavailable
 from backup_platform.catalog.present import Place
 from backup_platform.catalog.reading import is_of_the_medium, read_record
+from backup_platform.catalog.remote_files import unavailable
 from protocol.stored.errors import FormatError
 from protocol.stored.packs import (
     PACK_HEADER_SIZE,
@@ -161,7 +161,7 @@ def _read(file: BinaryIO, offset: int, length: int) -> bytes:
     except OSError as fault:
         if is_of_the_medium(fault):
             raise
-        raise RecordUnavailable(f"A pack cannot be read just now ({type(fault).__name__}).") from fault
+        raise unavailable(fault) from fault
 
 
 def _read_into(file: BinaryIO, offset: int, room: memoryview) -> memoryview:
@@ -172,7 +172,7 @@ def _read_into(file: BinaryIO, offset: int, room: memoryview) -> memoryview:
     except OSError as fault:
         if is_of_the_medium(fault):
             raise
-        raise RecordUnavailable(f"A pack cannot be read just now ({type(fault).__name__}).") from fault
+        raise unavailable(fault) from fault
 
 
 def _pieces(file: BinaryIO, start: int, end: int) -> Iterator[bytes]:

@@ -20,8 +20,8 @@ from backup_platform.catalog.block_cache import BlockCache
 from backup_platform.catalog.errors import RecordUnavailable
 from backup_platform.catalog.models import Copy, CopyState, Pack, PackPlace
 from backup_platform.catalog.remote_files import RemoteFile
-from backup_platform.storage.base import NotFound, StoreError
-from backup_platform.targets.models import TargetState
+from backup_platform.storage.base import NotFound, Store, StoreError
+from backup_platform.targets.models import Target, TargetState
 from backup_platform.targets.opening import open_store
 
 
@@ -48,6 +48,11 @@ def open_pack_file(pack: Pack) -> BinaryIO:
     if copies:
         return _remote(pack, copies, read_cache())
     raise away or PackGone
+
+
+def store_of(target: Target) -> Store:
+    """The store of a target that holds copies. Raises StoreUnavailable and SecretUnreadable, in plain words."""
+    return open_store(target)
 
 
 def open_local_file(pack: Pack) -> BinaryIO:
@@ -102,7 +107,7 @@ def _cache_at(root: Path, limit: int) -> BlockCache:
 
 
 def _remote(pack: Pack, copies: list[Copy], cache: BlockCache | None) -> BinaryIO:
-    sources = [(partial(open_store, copy.target), copy.key) for copy in copies]
+    sources = [(partial(store_of, copy.target), copy.key) for copy in copies]
     return cast("BinaryIO", RemoteFile(sources, pack.uid.hex, pack.bytes, cache))
 
 

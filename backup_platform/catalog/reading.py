@@ -13,10 +13,11 @@ from uuid import UUID
 from blake3 import blake3
 
 from backup_platform.catalog.chunk_index import batches
-from backup_platform.catalog.errors import RecordLost, RecordUnavailable
+from backup_platform.catalog.errors import RecordCold, RecordLost, RecordUnavailable
 from backup_platform.catalog.models import Pack
 from backup_platform.catalog.pack_files import PackGone, open_copy, open_local_file, open_pack_file, openings
 from backup_platform.catalog.present import MAX_QUESTION, Place, find_all_places, find_places, find_spares
+from backup_platform.catalog.remote_files import unavailable
 from backup_platform.tenants.scope import current_tenant_id
 from protocol.stored.blocks import block_id
 from protocol.stored.errors import FormatError
@@ -107,7 +108,7 @@ def read_record(file: BinaryIO, record_id: bytes, place: Place) -> Record | None
         sealed = file.read(place.length)  # apart from its header: to cut it off would copy a mebibyte
     except OSError as fault:
         if not is_of_the_medium(fault):
-            raise RecordUnavailable(f"A pack cannot be read just now ({type(fault).__name__}).") from fault
+            raise unavailable(fault) from fault
         return None  # an unreadable sector is damage of this record; other records of the file may be whole
     try:
         header = decode_record_header(head)
@@ -142,7 +143,7 @@ def _from_any_place(pack: Pack, record_id: bytes, place: Place) -> Record | None
         except PackGone:
             continue
         except RecordUnavailable as fault:
-            away = fault
+            away = away if isinstance(away, RecordCold) else fault  # that one place is cold is worth knowing
             continue
         if record is not None:
             return record

@@ -2,6 +2,7 @@
 
 Every block is asked of each target that has a good copy, in turn, so one target that is away or lost its object does
 not end a restore. *Error is not absence*: only when every target has said that it has no such bytes is that said here.
+Cold storage is never asked for anything here: a scrub or a compaction that met it would cost money unasked.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ import errno
 import io
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 from backup_platform.catalog.block_cache import BlockCache
+from backup_platform.catalog.errors import RecordCold, RecordUnavailable
 from backup_platform.secret_box import SecretUnreadable
 from backup_platform.storage.base import NotFound, NotThawed, Store, StoreError
 
@@ -26,10 +27,15 @@ AHEAD = 2
 Opener = Callable[[], Store]
 
 
+class ColdBytes(OSError):
+    """These bytes are whole, as far as anybody knows, and in a cold storage class at every target that answered."""
+
+
 class RemoteFile(io.RawIOBase):
     """A readable, seekable file of `size` bytes. Reads come back whole, or short at the end of what there is.
 
-    OSError ENODATA when no target has these bytes (damage of this part), EHOSTUNREACH when one could not be asked.
+    OSError ENODATA when no target has these bytes (damage of this part), EHOSTUNREACH when one could not be asked,
+    ColdBytes when one has them in a cold class.
     """
 
     def __init__(
@@ -105,7 +111,7 @@ class RemoteFile(io.RawIOBase):
 
     def _ask(self, offset: int, length: int) -> bytes:
         """These bytes from the first source that gives all of them; else the most that one gave."""
-        best, away = b"", 0
+        best, away, cold = b"", 0, 0
         for opener, key in self._sources:
             try:
                 data = opener().get(key, offset, length)
@@ -113,8 +119,7 @@ class RemoteFile(io.RawIOBase):
                 logger.warning("A copy that should be there is not.", extra={"key": key})
                 continue
             except NotThawed:
-                _thaw(opener, key)
-                away += 1
+                cold += 1
                 continue
             except (StoreError, SecretUnreadable) as fault:
                 logger.info("A target could not be read.", extra={"key": key, "fault": str(fault)})
@@ -123,6 +128,8 @@ class RemoteFile(io.RawIOBase):
             if len(data) == length:
                 return data
             best = max(best, data, key=len)
+        if cold:  # even where another is away: what is thawed can be read whether that one comes back or not
+            raise ColdBytes(errno.EHOSTUNREACH, "the pack is in a cold storage class")
         if away:
             raise OSError(errno.EHOSTUNREACH, "no target that has this pack can be read just now")
         if not best:
@@ -130,9 +137,8 @@ class RemoteFile(io.RawIOBase):
         return best
 
 
-def _thaw(opener: Opener, key: str) -> None:
-    """Ask a cold class for a pack that somebody wants to read: it is there for a later attempt. Twice does no harm."""
-    thaw = getattr(opener(), "thaw", None)
-    if thaw is not None:
-        with suppress(StoreError):
-            thaw(key)
+def unavailable(fault: OSError) -> RecordUnavailable:
+    """What a read that failed says to whoever wanted a record: that it is cold, or only that it cannot be read now."""
+    if isinstance(fault, ColdBytes):
+        return RecordCold()
+    return RecordUnavailable(f"A pack cannot be read just now ({type(fault).__name__}).")

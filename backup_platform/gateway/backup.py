@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from uuid import UUID
 
 import structlog
@@ -37,6 +39,7 @@ class Backup:
         self.arriving = Arriving(
             context.packs, holder, context.limits, stored=self._stored, failed=self.fail, freed=peer.freed
         )
+        self._committing = False
         self._renewing = asyncio.create_task(self._renew())
         self._closing: asyncio.Task[None] | None = None
 
@@ -52,6 +55,15 @@ class Backup:
         holder = Holder(session, fence, caller.tenant_id, caller.vault_id, caller.machine_id)
         backup = context.backups[session] = cls(context, peer, caller, holder, tied)
         return backup
+
+    @contextmanager
+    def being_committed(self) -> Iterator[None]:
+        """A commit ends the session under the hands of a renewal; and one that may not looks at the fence itself."""
+        self._committing = True
+        try:
+            yield
+        finally:
+            self._committing = False
 
     async def close(self) -> None:
         """Flush what was appended, park the pack, end the lease. Every caller waits for the one end."""
@@ -89,6 +101,8 @@ class Backup:
                     self.holder.tenant_id,
                 )
             except (Fenced, MachineRevoked) as fault:
+                if self._committing and isinstance(fault, Fenced):
+                    continue
                 self.fail(fault)
                 return
             except DatabaseError as fault:

@@ -41,6 +41,8 @@ class Context:
     desk: ControlDesk
     backups: dict[UUID, Backup] = field(default_factory=dict)
     committed: CommitMeter = field(default_factory=CommitMeter)
+    thawing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    """One question to cold storage at a time: each may hold a thread that reads for restores for ten seconds."""
 
     @property
     def spool_name(self) -> str:

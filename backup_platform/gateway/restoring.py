@@ -16,22 +16,24 @@ from uuid import UUID
 from blake3 import blake3
 
 from backup_platform.audit.services import record as record_audit
+from backup_platform.catalog.errors import ObjectLost
 from backup_platform.catalog.models import Snapshot
+from backup_platform.catalog.object_reading import read_object
 from backup_platform.catalog.present import Place, find_places
 from backup_platform.catalog.reading import Found, PackReader, is_block
-from backup_platform.catalog.stores import local_target, root_key
+from backup_platform.catalog.stores import root_key
 from backup_platform.fleet import access
 from backup_platform.fleet.models import Machine, MachineState
 from backup_platform.gateway.caller import Caller, Scope
 from backup_platform.gateway.errors import Refusal
 from backup_platform.gateway.handlers import microseconds, split
 from backup_platform.retention.fates import GONE
-from backup_platform.storage.base import NotFound
 from backup_platform.vaults.models import Vault
 from backup_platform.vaults.proofs import verify_kit_proof
 from protocol.stored.blocks import block_contains, decode_block
 from protocol.stored.chunks import MAX_SEALED
 from protocol.stored.recipients import split_recipients
+from protocol.stored.roots import MAX_ROOT
 from protocol.stored.vault_records import decode_vault_record
 from protocol.wire import messages
 from protocol.wire.errors import FailureCode
@@ -84,12 +86,7 @@ def prove(caller: Caller, message: messages.Prove, nonce: bytes, certificate_has
 def read_root(scope: Scope, message: messages.Root) -> tuple[messages.RootIs, bytes]:
     """A snapshot's statement, recipient records, machine record and blocks, and the root file itself."""
     snapshot = permitted_snapshot(scope, message.snapshot)
-    try:
-        root = local_target().get(root_key(snapshot.tenant_id, snapshot.vault_id, snapshot.pk))
-    except NotFound:
-        raise Refusal(FailureCode.DAMAGED, DAMAGED) from None
-    if blake3(root).digest() != bytes(snapshot.root_hash):
-        raise Refusal(FailureCode.DAMAGED, DAMAGED)
+    root = _root_of(snapshot)
     if snapshot.machine_id != scope.caller.machine_id:
         _audit_other(scope.caller, snapshot)
     answer = messages.RootIs(
@@ -99,6 +96,15 @@ def read_root(scope: Scope, message: messages.Root) -> tuple[messages.RootIs, by
         blocks=bytes(snapshot.blocks),
     )
     return answer, root
+
+
+def _root_of(snapshot: Snapshot) -> bytes:
+    """The root from whichever place has the one that was committed. Raises RecordUnavailable when that is not known."""
+    key, digest = root_key(snapshot.tenant_id, snapshot.vault_id, snapshot.pk), bytes(snapshot.root_hash)
+    try:
+        return read_object(snapshot, key, lambda data: blake3(data).digest() == digest, MAX_ROOT)
+    except ObjectLost:
+        raise Refusal(FailureCode.DAMAGED, DAMAGED) from None
 
 
 def permitted_snapshot(scope: Scope, snapshot_id: bytes) -> Snapshot:

@@ -15,7 +15,8 @@ from uuid import UUID
 
 import structlog
 
-from backup_platform.gateway import control_work, explaining, handlers, job_ties, restoring
+from backup_platform.catalog.errors import RecordCold
+from backup_platform.gateway import control_work, explaining, handlers, job_ties, restoring, thawing
 from backup_platform.gateway.admission import COMMIT_BYTES, MOST_WAIT, Meter
 from backup_platform.gateway.backup import Backup
 from backup_platform.gateway.caller import Caller, Scope
@@ -30,13 +31,13 @@ from backup_platform.gateway.peer import Peer, event_cost
 from protocol.wire import Event, Unsupported, messages
 from protocol.wire import limits as wire_limits
 from protocol.wire.errors import FailureCode
-from protocol.wire.features import CONTROL, DRILLS, LIFECYCLE
+from protocol.wire.features import CONTROL, DRILLS, LIFECYCLE, THAWING
 from protocol.wire.versions import choose_version
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
-FEATURES = (CONTROL, LIFECYCLE, DRILLS)
+FEATURES = (CONTROL, LIFECYCLE, DRILLS, THAWING)
 """What a welcomed machine may use, if it asks for it."""
 
 
@@ -151,6 +152,8 @@ class PeerSession:
                 await self._prove(message, request)
             case messages.Root() | messages.List() | messages.Explain() | messages.Drilled():
                 await self._answer_reader(self._reader(), message, request)
+            case messages.Thaw():
+                await self._thaw(message, request)
             case messages.Publish():
                 caller = self._known()
                 self.peer.send(await self._database(lambda: handlers.publish(caller, message)), request)
@@ -275,12 +278,13 @@ class PeerSession:
         await self._beside_done()
         await backup.arriving.settle()
         root = bytes(event.payload)
-        async with self.context.commits:
-            answer = await self._database(lambda: handlers.commit(caller, message, root, backup.tied))
-        self.peer.send(answer, request)
-        if isinstance(answer, messages.Committed):
-            log.info("snapshot committed", snapshot=answer.snapshot.hex()[:12], **self.labels())
-            await self._leave_backup()
+        with backup.being_committed():
+            async with self.context.commits:
+                answer = await self._database(lambda: handlers.commit(caller, message, root, backup.tied))
+            self.peer.send(answer, request)
+            if isinstance(answer, messages.Committed):
+                log.info("snapshot committed", snapshot=answer.snapshot.hex()[:12], **self.labels())
+                await self._leave_backup()
 
     async def _in_turn(self, meter: Meter, amount: int, refusal: str) -> None:
         """Hold back a machine that asks too much, whichever connection it uses; refuse what would wait for too long."""
@@ -319,11 +323,20 @@ class PeerSession:
         if missing:
             log.error("records of a restore cannot be read", missing=len(missing), **self.labels())
 
+    async def _thaw(self, message: messages.Thaw, request: int) -> None:
+        scope, blocks = self._reader(), self.context.blocks
+        async with self.context.thawing:
+            answer = await self._reading(lambda: thawing.thaw(scope, message, blocks))
+        self.peer.send(answer, request)
+        log.info("thawing", asked=answer.asked, waiting=answer.waiting, more=answer.more, **self.labels())
+
     # --- inside ------------------------------------------------------------------------------------------------------
 
     async def _guard(self, request: int, call: Callable[[], Awaitable[None]]) -> None:
         try:
             await call()
+        except RecordCold:
+            self._fail(request, thawing.cold_refusal(self.peer.connection.features))
         except Exception as fault:  # noqa: BLE001 - every fault becomes an answer, and the log has what is unexpected
             self._fail(request, refusal_for(fault, **self.labels()))
 

@@ -10,6 +10,7 @@ PHASES = {
     "saving": "Saving",
     "finishing": "Finishing",
     "restoring": "Restoring",
+    "thawing": "Waiting for cold storage",
 }
 FIGURES = ("bytes_done", "bytes_total", "files_done", "files_total", "rate", "remaining")
 FIGURE = re.compile(r"[A-Za-z][A-Za-z0-9_ ]{0,39}")

@@ -22,6 +22,7 @@ from backup_platform.console.site import actor_of
 from backup_platform.targets.admin.filters import TargetFilter
 from backup_platform.tenants.access import may
 from backup_platform.tiering import services
+from backup_platform.tiering.cold_page import ThawFilter, thaw_words
 from backup_platform.tiering.errors import TieringRefused
 from backup_platform.tiering.finding import targets_for_rules
 from backup_platform.tiering.lag import figures, lag_of_rule
@@ -268,12 +269,12 @@ class CopyAdmin(TenantModelAdmin):
     """Packs at targets."""
 
     list_display = ["pack_shown", "target_shown", "state_shown", "size_shown", "written_shown", "checked_shown",
-                    "tenant"]  # fmt: skip
-    list_filter = ["state", TargetFilter, TENANT_FILTER]
+                    "thaw_shown", "tenant"]  # fmt: skip
+    list_filter = ["state", ThawFilter, TargetFilter, TENANT_FILTER]
     search_fields = ["=pack__uid"]
     when_empty = "A tier rule says which packs are copied to a target, and when. A copy counts once it was read back."
     fields = ["pack_shown", "target_shown", "state_shown", "fault", "size_shown", "key_shown", "written_shown",
-              "checked_shown", "leaves_shown", "lock_shown", "tenant"]  # fmt: skip
+              "checked_shown", "thaw_shown", "leaves_shown", "lock_shown", "tenant"]  # fmt: skip
 
     def get_queryset(self, request):
         """With packs and targets, shared ones among them."""
@@ -306,6 +307,10 @@ class CopyAdmin(TenantModelAdmin):
     @display(description="Read back", ordering="checked_at")
     def checked_shown(self, copy):
         return showing.moment(copy.checked_at)
+
+    @display(description="Cold storage", ordering="thaw_asked_at")
+    def thaw_shown(self, copy):
+        return thaw_words(copy)
 
     @display(description="Is removed")
     def leaves_shown(self, copy):

@@ -34,7 +34,7 @@ from backup_platform.tiering.evicting import confirm
 from backup_platform.tiering.forgetting import delete, forget_objects
 from backup_platform.tiering.patience import note_failure
 from backup_platform.tiering.reading_back import read_back
-from backup_platform.tiering.recalling import bring_home
+from backup_platform.tiering.recalling import bring_home, thaw_if_cold
 from backup_platform.tiering.rules import home_fill
 
 logger = logging.getLogger(__name__)
@@ -97,6 +97,7 @@ def _let_go_quietly(copy: Copy) -> None:
         _let_go(copy)
     except (RecordUnavailable, StoreError, SourceDamaged, TargetTrouble) as fault:
         Copy.objects.filter(pk=copy.pk).update(fault=f"It cannot leave yet: {fault}"[:500])
+        thaw_if_cold(copy, fault, "the draining of its target")
 
 
 def _let_go(copy: Copy) -> None:

@@ -16,6 +16,7 @@ from django.urls import reverse
 from backup_platform.console import showing
 from backup_platform.console.standing import Standing
 from backup_platform.targets.models import TargetState
+from backup_platform.tiering.cold_page import under_way
 from backup_platform.tiering.models import TierRule
 from backup_platform.tiering.queries import AtTarget, Storage, lost_packs, storage_of
 from backup_platform.tiering.rules import rules_of
@@ -36,6 +37,7 @@ def places_of(tenant_id: UUID, *, may_add: bool) -> HttpResponse:
     context = {
         "standing": judge(storage, lost_packs(tenant_id), may_add=may_add),
         "here": {"packs": showing.number(storage.here_packs), "size": showing.size(storage.here_bytes)},
+        "thawing": under_way(tenant_id),
         "places": [_shown(place, rules.get(place.target)) for place in storage.targets],
     }
     return HttpResponse(render_to_string("tiering/places.html", context))

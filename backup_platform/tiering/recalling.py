@@ -8,14 +8,16 @@ from contextlib import suppress
 from django.db import transaction
 
 from backup_platform.catalog import stores
-from backup_platform.catalog.errors import RecordUnavailable
+from backup_platform.catalog.errors import RecordCold, RecordUnavailable
 from backup_platform.catalog.leases import held, pack_lease
-from backup_platform.catalog.models import Pack, PackPlace
+from backup_platform.catalog.models import Copy, Pack, PackPlace
 from backup_platform.catalog.pack_files import PackGone, open_pack_file, read_cache
-from backup_platform.storage.base import AlreadyThere, NotFound, Store
+from backup_platform.catalog.remote_files import ColdBytes, unavailable
+from backup_platform.storage.base import AlreadyThere, NotFound, NotThawed, Store, StoreUnavailable
 from backup_platform.tiering.errors import TargetTrouble
 from backup_platform.tiering.models import Leftover
 from backup_platform.tiering.reading_back import PIECE, Heartbeat, read_back
+from backup_platform.tiering.thawing import thaw
 
 
 def recall(pack_id: int) -> bool:
@@ -36,7 +38,13 @@ def bring_home(pack: Pack, heartbeat: Heartbeat = bool) -> bool:
             raise RecordUnavailable("What came from the target is not the pack.")
     except PackGone:
         raise RecordUnavailable("No target has the pack just now.") from None
-    except (TargetTrouble, OSError) as fault:
+    except StoreUnavailable as fault:
+        if is_cold(fault):
+            raise RecordCold from fault
+        raise
+    except OSError as fault:
+        raise unavailable(fault) from fault
+    except TargetTrouble as fault:
         raise RecordUnavailable(f"The pack cannot be brought home just now ({type(fault).__name__}).") from fault
     with transaction.atomic():
         switched = held(pack).filter(place=PackPlace.REMOTE).update(place=PackPlace.TARGET, path=key)
@@ -45,6 +53,20 @@ def bring_home(pack: Pack, heartbeat: Heartbeat = bool) -> bool:
         Leftover.objects.filter(pack=pack).delete()
     pack.place, pack.path = PackPlace.TARGET, key
     return True
+
+
+def thaw_if_cold(copy: Copy, fault: BaseException, by: str) -> None:
+    """Ask cold storage for a pack that somebody wanted to move and could not read: a drain is a person's own wish."""
+    if is_cold(fault):
+        thaw([copy.pack_id], by)
+
+
+def is_cold(fault: BaseException) -> bool:
+    """Whether a fault, or what it came from, says that a pack lies in cold storage."""
+    cause: BaseException | None = fault
+    while cause is not None and not isinstance(cause, ColdBytes | RecordCold | NotThawed):
+        cause = cause.__cause__
+    return cause is not None
 
 
 def _fetch(home: Store, key: str, pack: Pack) -> bool:

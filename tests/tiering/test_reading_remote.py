@@ -10,7 +10,7 @@ import pytest
 
 from backup_platform.catalog import remote_files, stores
 from backup_platform.catalog.block_cache import BlockCache
-from backup_platform.catalog.errors import RecordLost, RecordUnavailable
+from backup_platform.catalog.errors import RecordCold, RecordLost, RecordUnavailable
 from backup_platform.catalog.models import Copy, Pack
 from backup_platform.catalog.pack_files import PackGone, open_copy, open_pack_file, read_cache
 from backup_platform.catalog.reading import PackReader, _rows
@@ -18,6 +18,7 @@ from backup_platform.catalog.remote_files import RemoteFile
 from backup_platform.storage.base import NotThawed, StoreUnavailable
 from backup_platform.storage.faulty import Failure, Fault, FaultyStore
 from backup_platform.storage.memory import MemoryStore
+from backup_platform.tiering.recalling import recall
 from tests.catalog.stage import digest
 from tests.tiering.stage import comes_back, forget_cache, ticks
 
@@ -158,7 +159,8 @@ def test_a_local_record_that_rotted_is_read_from_a_target(pack, vault, data, mak
     assert comes_back(vault, data)
 
 
-def test_a_pack_in_a_cold_class_is_asked_for_and_not_called_lost(remote_pack, vault, data, stores_of):
+@pytest.mark.defence
+def test_a_pack_in_a_cold_class_is_neither_called_lost_nor_asked_for_by_reading(remote_pack, vault, data, stores_of):
     class Cold(MemoryStore):
         thawed: ClassVar[list[str]] = []
 
@@ -172,9 +174,11 @@ def test_a_pack_in_a_cold_class_is_asked_for_and_not_called_lost(remote_pack, va
     for target_id in stores_of:
         stores_of[target_id] = Cold()
     _rows.clear()
-    with pytest.raises(RecordUnavailable):
+    with pytest.raises(RecordCold):
         PackReader(vault.number).read_one(digest(data[0]))
-    assert set(Cold.thawed) == {remote_pack.path}
+    with pytest.raises(RecordCold):
+        recall(remote_pack.pk)
+    assert not Cold.thawed
 
 
 def test_one_copy_is_read_from_its_own_target_only(remote_pack, one, two):
