@@ -15,6 +15,7 @@ import structlog
 from backup_platform.gateway.admission import ReceivedBytes
 from backup_platform.gateway.errors import Refusal
 from backup_platform.gateway.limits import GatewayLimits, held_bytes
+from backup_platform.gateway.turns import LITTLE, ReadingTurns
 from protocol.wire import NEED_DATA, Buffer, Connection, Ended, Event, Phase, Role, Unsupported, messages
 from protocol.wire.errors import FailureCode, LocalProtocolError, ProtocolError, RemoteProtocolError
 
@@ -38,6 +39,7 @@ class Peer(asyncio.BufferedProtocol):
         address: str,
         limits: GatewayLimits,
         received: ReceivedBytes,
+        turns: ReadingTurns,
         start: Callable[[Peer], Session],
         ended: Callable[[Peer], None],
     ) -> None:
@@ -53,7 +55,8 @@ class Peer(asyncio.BufferedProtocol):
         self.session: Session | None = None
         self.task: asyncio.Task[None] | None = None
         self._start, self._ended = start, ended
-        self._received = received
+        self._received, self._turns = received, turns
+        self._round = self._round_bytes = 0
         self._events: deque[Event | Unsupported] = deque()
         self._arrived = asyncio.Event()
         self._held = 0
@@ -95,6 +98,7 @@ class Peer(asyncio.BufferedProtocol):
         self._frame_bytes += nbytes
         self.connection.filled(nbytes)
         self._take_events()
+        self._share_round(nbytes)
 
     def eof_received(self) -> bool:
         """The peer sends no more."""
@@ -261,6 +265,16 @@ class Peer(asyncio.BufferedProtocol):
             self._pause("bytes")
         if len(self._events) > self.limits.waiting_events and size < SCRATCH:
             self._pause("events")
+
+    def _share_round(self, nbytes: int) -> None:
+        """Let others have their turn when this round of the loop has read enough, much of it from here."""
+        if self._round != self._turns.number:
+            self._round, self._round_bytes = self._turns.number, 0
+        self._round_bytes += nbytes
+        enough = self._turns.spent(nbytes)
+        if enough and self._round_bytes > LITTLE and self._linger_until is None and "turn" not in self._pauses:
+            self._pause("turn")
+            self._turns.wait(lambda: self._go_on("turn"))
 
     def _pause(self, reason: str) -> None:
         if not self._pauses and not self.gone:

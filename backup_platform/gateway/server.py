@@ -26,6 +26,7 @@ from backup_platform.gateway.restoring import BlockCache
 from backup_platform.gateway.session import PeerSession
 from backup_platform.gateway.spool import Spool, spool_root
 from backup_platform.gateway.tls import GatewayTls, identity_of, server_tls
+from backup_platform.gateway.turns import ReadingTurns
 
 log = structlog.get_logger(__name__)
 
@@ -53,12 +54,14 @@ class Gateway:
     _listener: socket.socket | None = field(init=False, default=None)
     _tasks: set[asyncio.Task[None]] = field(init=False, default_factory=set)
     _greeting: set[asyncio.Task[None]] = field(init=False, default_factory=set)
+    _turns: ReadingTurns = field(init=False)
     _lags: list[float] = field(init=False, default_factory=list)
 
     async def start(self) -> int:
         """Recover, listen, and return the port. Raises AuthorityFault, OSError, database errors."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(_log_loop_fault)
+        self._turns = ReadingTurns(loop)
         pools = Pools(self.limits)
         try:
             self.tls = await pools.database(server_tls)
@@ -153,7 +156,7 @@ class Gateway:
             task.add_done_callback(self._greeting.discard)
 
     async def _shake_hands(self, connection: socket.socket, address: str) -> None:
-        peer = Peer(address, self.limits, self.context.received, self._begin_session, self._lost)
+        peer = Peer(address, self.limits, self.context.received, self._turns, self._begin_session, self._lost)
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await asyncio.get_running_loop().connect_accepted_socket(

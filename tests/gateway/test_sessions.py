@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from backup_platform.catalog.errors import Fenced
 from backup_platform.catalog.models import Pack, PackState, Session, SessionState
 from backup_platform.gateway import handlers
 from backup_platform.gateway.limits import GatewayLimits
@@ -301,3 +302,34 @@ def test_pack_is_sealed_when_it_is_full(gateway_factory, stage):
     with tenant_scope(stage.vault.tenant_id):
         assert Pack.objects.filter(state=PackState.SEALED).count() == 3
         assert not Pack.objects.exclude(state=PackState.SEALED).exists()
+
+
+@pytest.mark.defence
+def test_renewal_that_meets_a_finished_commit_does_not_end_the_connection(gateway_factory, stage, monkeypatch):
+    """The commit has ended the session in the database, and its answer is not on its way yet."""
+    commit, renew = handlers.commit, handlers.renew
+    committed, renewed = threading.Event(), threading.Event()
+
+    def commit_slowly(*arguments):
+        answer = commit(*arguments)
+        committed.set()
+        assert renewed.wait(30)
+        return answer
+
+    def renew_late(*arguments):
+        assert committed.wait(30)
+        try:
+            renew(*arguments)
+        except Fenced:
+            renewed.set()
+            raise
+
+    monkeypatch.setattr(handlers, "commit", commit_slowly)
+    monkeypatch.setattr(handlers, "renew", renew_late)
+    limits = GatewayLimits(lease_renewal_seconds=0.05)
+    with AgentPeer(gateway_factory(limits=limits), stage.machine()) as agent:
+        try:
+            agent.back_up(contents(3))
+        except Failed as failed:
+            pytest.fail(f"the connection of a committed backup was ended: {failed}")
+        assert renewed.is_set()

@@ -22,6 +22,24 @@ LATE = "backup_platform.gateway.peer:Peer._lateness"
 
 ROWS = (
     defence(
+        "reading-in-turns",
+        "law 10",
+        "One round of the event loop reads a bounded amount: who sends much waits for a turn.",
+        Edit(
+            "backup_platform.gateway.peer:Peer._share_round",
+            'self._turns.wait(lambda: self._go_on("turn"))',
+            'self._go_on("turn")',
+        ),
+        "tests/gateway/test_turns.py::test_backups_at_once_take_turns_and_all_arrive_while_others_are_answered",
+    ),
+    defence(
+        "renewal-beside-a-commit",
+        "law 1",
+        "A renewal that finds its session ended by a commit under way does not take the commit's answer away.",
+        Edit("backup_platform.gateway.backup:Backup.being_committed", "self._committing = True", "pass"),
+        f"{SESSIONS}::test_renewal_that_meets_a_finished_commit_does_not_end_the_connection",
+    ),
+    defence(
         "flush-fdatasync",
         "law 1",
         "Bytes are on the disk (fdatasync) before their rows are written.",
