@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 from kombu.exceptions import OperationalError
+
+from backup_platform.settings.environment import read_number
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -23,13 +26,29 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 QUEUES = ("control", "verify", "tier", "restore", "notify")
-"""Separate queues, so that a long task of one kind does not hold up another; the last three are reserved."""
+"""Separate queues, so that a long task of one kind does not hold up another. `tier` has a worker of its own: everything
+that waits for other people's machines is there (jobs/turns.py says who may begin). `restore` is reserved."""
+TIER = "tier"
+TIER_VARIABLE, TIER_PROCESSES = "STRONGROOM_TIER_PROCESSES", 3
+"""Of all workers of `tier` together, unless the variable says otherwise: one for what is slow, one for what else its
+owner has to do, one for everybody else."""
 CONNECT_SECONDS = 1
 PAUSE_SECONDS = 5
 """After a failure, messages are left to the sweep for this long."""
 
 _gate = threading.Lock()
 _closed_until = 0.0
+
+
+@cache
+def tier_processes() -> int:
+    """How many processes work on the queue `tier`, on all hosts together."""
+    count = read_number(TIER_VARIABLE, TIER_PROCESSES)
+    if count < TIER_PROCESSES:
+        raise ImproperlyConfigured(
+            f"{TIER_VARIABLE} must be {TIER_PROCESSES} or more: one slow bucket holds up to two."
+        )
+    return count
 
 
 def send(task: str, queue: str, job_id: UUID) -> None:

@@ -1,7 +1,8 @@
 """The Celery application. Start it with
 
-REMAP_SIGTERM=SIGQUIT celery -A workers.app worker --queues control,verify,tier,restore,notify \\
+REMAP_SIGTERM=SIGQUIT celery -A workers.app worker --queues control,verify,restore,notify \\
     --without-gossip --without-mingle
+REMAP_SIGTERM=SIGQUIT celery -A workers.app worker --queues tier -c 3 --without-gossip --without-mingle
 celery -A workers.app beat
 
 (The remapped stop signal means: hand back what cannot be finished within half a minute.)
@@ -9,10 +10,11 @@ celery -A workers.app beat
 
 from __future__ import annotations
 
+import gc
 import os
 
 from celery import Celery
-from celery.signals import worker_ready
+from celery.signals import worker_before_create_process, worker_ready
 from celery.worker.consumer import Consumer
 from kombu.entity import Queue
 
@@ -31,6 +33,7 @@ app.conf.result_expires = None  # there are no results, so beat needs no tick th
 TICKS = {
     "strongroom.sweep": (15, "control"),
     "strongroom.canary": (10, "control"),
+    "strongroom.tier_canary": (10, "tier"),
     "strongroom.schedule": (15, "control"),
     "strongroom.replan": (60, "control"),
     "strongroom.drills": (900, "control"),
@@ -63,8 +66,15 @@ def _timetable() -> dict[str, dict[str, object]]:
 app.conf.beat_schedule = _timetable()
 
 
+@worker_before_create_process.connect
+def _share_memory(**_: object) -> None:
+    """What is there before the fork is not looked at by the children's garbage collection, which would copy it."""
+    gc.collect()
+    gc.freeze()
+
+
 @worker_ready.connect
 def _prove_life(sender: Consumer, **_: object) -> None:
-    """The first canary and the first sweep need not wait for beat's tick."""
-    for task in ("strongroom.canary", "strongroom.sweep"):
-        sender.app.send_task(task, queue="control", expires=30)
+    """The first canaries and the first sweep need not wait for beat's tick."""
+    for task in ("strongroom.canary", "strongroom.tier_canary", "strongroom.sweep"):
+        sender.app.send_task(task, queue=TICKS[task][1], expires=30)

@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from backup_platform.catalog import jobs as catalog
 from backup_platform.jobs import housekeeping
-from backup_platform.jobs.liveness import beat
+from backup_platform.jobs.liveness import beat, beat_of_tier
 from backup_platform.jobs.running import run_job
 from backup_platform.jobs.ticks import run_alone
 from backup_platform.tiering import jobs as tiering
@@ -29,17 +29,22 @@ def complete_snapshot(job_id: str) -> None:
     run_job(job_id, catalog.complete)
 
 
-@app.task(name="strongroom.tier_pack")
+# At a slow line's own pace: who is too slow is cut by the pace (storage/pace.py), not by these. Both end before the
+# broker hands the message out again.
+LONG = {"soft_time_limit": 1500, "time_limit": 1560}
+
+
+@app.task(name="strongroom.tier_pack", **LONG)
 def tier_pack(job_id: str) -> None:
     run_job(job_id, tiering.tier_pack)
 
 
-@app.task(name="strongroom.tier_snapshot")
+@app.task(name="strongroom.tier_snapshot", **LONG)
 def tier_snapshot(job_id: str) -> None:
     run_job(job_id, tiering.tier_snapshot)
 
 
-@app.task(name="strongroom.tier_target")
+@app.task(name="strongroom.tier_target", **LONG)
 def tier_target(job_id: str) -> None:
     run_job(job_id, tiering.work_on_target)
 
@@ -128,6 +133,11 @@ def ask_again() -> None:
 @app.task(name="strongroom.canary")
 def canary() -> None:
     beat()
+
+
+@app.task(name="strongroom.tier_canary")
+def tier_canary() -> None:
+    beat_of_tier()
 
 
 @app.task(name="strongroom.reclaim_vault")

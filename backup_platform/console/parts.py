@@ -15,6 +15,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
 from backup_platform.durability import unsafe_settings
+from backup_platform.jobs.liveness import is_tier_served
 from backup_platform.jobs.models import WorkerBeat
 
 WORKER_SILENCE = timedelta(seconds=60)
@@ -90,6 +91,8 @@ def check_worker() -> Part:
     silence = timezone.now() - seen
     if silence > WORKER_SILENCE:
         return Part(False, f"no worker has been at work for {silence.total_seconds():.0f} s")
+    if not is_tier_served():
+        return Part(True, "at work, but none of the queue tier (start one): copies, scrubbing and expiry wait")
     return Part(True, "at work")
 
 

@@ -1,15 +1,18 @@
-"""Our own processes: web, gateway, worker, beat. How each is run, told where its servers are, and known to serve."""
+"""Our own processes: web, gateway, worker, tier_worker, beat. How each is run, finds its servers, is known to serve."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from django.conf import settings
 
+from backup_platform import dispatch
+from backup_platform.dispatch import TIER
 from backup_platform.embedded import readiness
 from backup_platform.embedded.child import Recipe
 from backup_platform.embedded.postgres import Postgres
@@ -19,7 +22,8 @@ CHECKOUT = Path(settings.BASE_DIR)
 MANAGE = [sys.executable, str(CHECKOUT / "manage.py")]
 CELERY = [sys.executable, "-m", "celery", "-A", "workers.app"]
 ANY_ADDRESS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 compared, not bound
-QUEUES = "control,verify,tier,restore,notify"
+QUEUES = ",".join(queue for queue in dispatch.QUEUES if queue != TIER)  # what waits for nobody else's machine
+ALONE = ("--without-gossip", "--without-mingle")  # nobody to gossip with
 # Threads that talk to the database at the same time; more than these would only wait for the disk.
 WEB_CONNECTIONS = "8"
 GATEWAY_CONNECTIONS = "10"
@@ -88,56 +92,75 @@ class InstanceEnvironment:
 
 
 def platform_recipes(instance: InstanceEnvironment, logs: Path, postgres: Postgres) -> list[Recipe]:
-    """The four processes. They may start at the same time: the servers that they need are there."""
-    addresses = instance.addresses
-    return [
-        Recipe(
-            name="web",
-            command=[*MANAGE, "run_web"],
-            environment=instance.for_child(
-                STRONGROOM_DATABASE_POOL=WEB_CONNECTIONS, STRONGROOM_STATEMENT_TIMEOUT="60s"
-            ),
-            log=logs / "web.log",
-            ready=readiness.web_ready(addresses.web),
-        ),
-        Recipe(
-            name="gateway",
-            command=[*MANAGE, "run_gateway"],
-            environment=instance.for_child(STRONGROOM_DATABASE_POOL=GATEWAY_CONNECTIONS),
-            log=logs / "gateway.log",
-            ready=readiness.listening(addresses.gateway_probe, addresses.gateway_port),
-            stop_seconds=30,
-        ),
-        Recipe(
-            name="worker",
-            command=[
-                *CELERY,
-                "worker",
-                "-Q",
-                QUEUES,
-                "-c",
-                "2",
-                "-n",
-                "worker@%h",
-                "-l",
-                "INFO",
-                "--without-gossip",
-                "--without-mingle",
-            ],
-            environment=instance.for_child(REMAP_SIGTERM="SIGQUIT"),
-            log=logs / "worker.log",
-            silent=readiness.worker_silent(postgres),
-            ready=readiness.worker_ready(broker_from_redis_url(instance.redis_url)),
-            stop_seconds=40,  # its own soft shutdown may take 30
-            # Celery waits for ever for a broker that died with us; whatever it did is claimed by lease and done again.
-            orphan_signal=signal.SIGKILL,
-        ),
-        Recipe(
-            name="beat",
-            command=[*CELERY, "beat", "--pidfile=", "-l", "INFO"],
-            environment=instance.for_child(),
-            log=logs / "beat.log",
-            ready=readiness.still_alive(1.5),
-            orphan_signal=signal.SIGKILL,
-        ),
-    ]
+    """The five processes. They may start at the same time: the servers that they need are there."""
+    workers = [_worker(instance, logs, postgres), _tier_worker(instance, logs, postgres)]
+    return [_web(instance, logs), _gateway(instance, logs), *workers, _beat(instance, logs)]
+
+
+def _web(instance: InstanceEnvironment, logs: Path) -> Recipe:
+    return Recipe(
+        name="web",
+        command=[*MANAGE, "run_web"],
+        environment=instance.for_child(STRONGROOM_DATABASE_POOL=WEB_CONNECTIONS, STRONGROOM_STATEMENT_TIMEOUT="60s"),
+        log=logs / "web.log",
+        ready=readiness.web_ready(instance.addresses.web),
+    )
+
+
+def _gateway(instance: InstanceEnvironment, logs: Path) -> Recipe:
+    return Recipe(
+        name="gateway",
+        command=[*MANAGE, "run_gateway"],
+        environment=instance.for_child(STRONGROOM_DATABASE_POOL=GATEWAY_CONNECTIONS),
+        log=logs / "gateway.log",
+        ready=readiness.listening(instance.addresses.gateway_probe, instance.addresses.gateway_port),
+        stop_seconds=30,
+    )
+
+
+def _worker(instance: InstanceEnvironment, logs: Path, postgres: Postgres) -> Recipe:
+    silent = readiness.worker_silent(postgres)
+    return _celery_worker("worker", QUEUES, 2, "strongroom.canary", silent, instance, logs)
+
+
+def _tier_worker(instance: InstanceEnvironment, logs: Path, postgres: Postgres) -> Recipe:
+    """For what waits for targets, which may belong to anybody and be as slow as they like."""
+    silent = readiness.tier_worker_silent(postgres)
+    return _celery_worker(
+        "tier_worker", TIER, dispatch.tier_processes(), "strongroom.tier_canary", silent, instance, logs
+    )
+
+
+def _celery_worker(
+    name: str,
+    queues: str,
+    processes: int,
+    canary: str,
+    silent: Callable[[], Awaitable[bool]],
+    instance: InstanceEnvironment,
+    logs: Path,
+) -> Recipe:
+    how = ["-Q", queues, "-c", str(processes), "-n", f"{name}@%h", "-l", "INFO", *ALONE]
+    broker = broker_from_redis_url(instance.redis_url)
+    return Recipe(
+        name=name,
+        command=[*CELERY, "worker", *how],
+        environment=instance.for_child(REMAP_SIGTERM="SIGQUIT"),
+        log=logs / f"{name}.log",
+        silent=silent,
+        ready=readiness.worker_ready(broker, name, canary, queues.partition(",")[0]),
+        stop_seconds=40,  # its own soft shutdown may take 30
+        # Celery waits for ever for a broker that died with us; whatever it did is claimed by lease and done again.
+        orphan_signal=signal.SIGKILL,
+    )
+
+
+def _beat(instance: InstanceEnvironment, logs: Path) -> Recipe:
+    return Recipe(
+        name="beat",
+        command=[*CELERY, "beat", "--pidfile=", "-l", "INFO"],
+        environment=instance.for_child(),
+        log=logs / "beat.log",
+        ready=readiness.still_alive(1.5),
+        orphan_signal=signal.SIGKILL,
+    )

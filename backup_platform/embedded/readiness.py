@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -19,6 +20,13 @@ from backup_platform.embedded.valkey import Valkey
 
 POLL_SECONDS = 0.05
 ATTEMPT_SECONDS = 5
+TIER_SILENT = """
+    SELECT max(seen_at) < now() - %s::interval AND NOT EXISTS (
+        SELECT FROM jobs_job
+         WHERE state = 'running' AND machine_id IS NULL AND lease_until > now()
+           AND kind || ':' || split_part(subject, ':', 1) = ANY(%s))
+      FROM jobs_queuebeat WHERE queue = %s
+"""
 
 
 async def wait_until_ready(child: Child) -> float:
@@ -85,20 +93,21 @@ def listening(host: str, port: int) -> Callable[[], Awaitable[None]]:
     return attempt
 
 
-def worker_ready(broker_url: str) -> Callable[[], Awaitable[None]]:
-    """Ready when a worker answers over the broker: alive, connected and listening.
+def worker_ready(broker_url: str, node: str, canary: str, queue: str) -> Callable[[], Awaitable[None]]:
+    """Ready when the worker called NODE answers over the broker: alive, connected and listening.
 
     It is then given its first tick, so that /readyz, which asks for one, need not wait for beat's.
     """
+    name = f"{node}@{socket.gethostname()}"
 
     def attempt() -> None:
         application = Celery("probe", broker=broker_url, set_as_current=False)
         application.config_from_object(settings, namespace="CELERY")
         application.conf.broker_url = broker_url
         with application.connection_for_write() as connection:
-            if not application.control.ping(timeout=2, connection=connection, limit=1):
+            if not application.control.ping(destination=[name], timeout=2, connection=connection, limit=1):
                 raise TimeoutError("no worker answers")
-            application.send_task("strongroom.canary", queue="control", connection=connection, expires=20)
+            application.send_task(canary, queue=queue, connection=connection, expires=20)
 
     return lambda: asyncio.to_thread(attempt)
 
@@ -108,12 +117,24 @@ def worker_silent(postgres: Postgres, longest_silence: str = "3 minutes") -> Cal
 
     A known illness of broker clients: after a lost connection the process is there and hears nothing.
     """
-    question = "SELECT max(seen_at) < now() - %s::interval FROM jobs_workerbeat"
+    return _says(postgres, "SELECT max(seen_at) < now() - %s::interval FROM jobs_workerbeat", [longest_silence])
 
+
+def tier_worker_silent(postgres: Postgres, longest_silence: str = "3 minutes") -> Callable[[], Awaitable[bool]]:
+    """As `worker_silent`, for the queue `tier`: its processes may all be busy for longer, with jobs that they renew.
+
+    A job of a dead process stops being renewed, and then speaks for nobody.
+    """
+    from backup_platform.jobs.turns import KINDS, QUEUE  # needs Django's applications; this module runs without
+
+    return _says(postgres, TIER_SILENT, [longest_silence, KINDS, QUEUE])
+
+
+def _says(postgres: Postgres, question: str, values: list[object]) -> Callable[[], Awaitable[bool]]:
     def ask() -> bool:
         try:
             with postgres.connect(DATABASE) as connection:
-                row = connection.execute(question, [longest_silence]).fetchone()
+                row = connection.execute(question, values).fetchone()
         except psycopg.Error:
             return False  # the database's own illness; its keeper sees to it
         return bool(row and row[0])

@@ -230,6 +230,16 @@ class JobLimits(models.Model):
         return f"at most {self.most_running} at once in {self.group or self.tenant or self.target}"
 
 
+class QueueBeat(models.Model):
+    """When somebody last did a task of a queue that has workers of its own."""
+
+    queue = models.CharField(max_length=32, primary_key=True)
+    seen_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.queue
+
+
 class WorkerBeat(models.Model):
     """When a worker last did a task for real: how *no worker is at work* is known."""
 

@@ -17,7 +17,7 @@ class Route:
 
 ROUTES: dict[tuple[str, str], Route] = {
     (JobKind.VERIFY, "pack"): Route("strongroom.verify_pack", "verify"),
-    (JobKind.VERIFY, "target"): Route("strongroom.probe_target", "control"),
+    (JobKind.VERIFY, "target"): Route("strongroom.probe_target", "tier"),
     (JobKind.DEDUPLICATE, "pack"): Route("strongroom.deduplicate_pack", "verify"),
     (JobKind.VERIFY, "snapshot"): Route("strongroom.complete_snapshot", "verify"),
     (JobKind.RECLAIM, "vault"): Route("strongroom.reclaim_vault", "tier"),

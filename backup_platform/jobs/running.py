@@ -14,6 +14,7 @@ from django.db import DatabaseError, Error, InterfaceError, OperationalError, cl
 
 from backup_platform.jobs.models import Job
 from backup_platform.jobs.services import LEASE, claim, defer, fail, finish
+from backup_platform.jobs.turns import pass_on
 from backup_platform.tenants.scope import tenant_scope, without_tenant_scope
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ def run_job(job_id: UUID | str, work: Callable[[Job], dict[str, Any] | None]) ->
     scope = tenant_scope(job.tenant_id) if job.tenant_id else without_tenant_scope("a job of the platform itself")
     with scope:
         _write_down(_do(job, work))
+    pass_on(job)
     return True
 
 

@@ -25,6 +25,7 @@ from backup_platform.jobs.owners import new_owner
 from backup_platform.jobs.routes import route_of
 from backup_platform.jobs.states import Step, take
 from backup_platform.jobs.telling import tell
+from backup_platform.jobs.turns import in_turn
 from backup_platform.tenants.scope import ScopeError, current_tenant_id, without_tenant_scope
 
 logger = logging.getLogger(__name__)
@@ -78,10 +79,12 @@ def enqueue(kind: str, *, subject: str, tenant_id: UUID | None, dedupe_key: str 
 def claim(job_id: UUID, owner: str | None = None) -> Job | None:
     """Take a due job: its attempt is counted before the work starts. None when there is nothing to do.
 
-    A job whose attempts are used up is failed instead. Works in any scope: a worker takes what
-    the message names, and opens the job's tenant scope afterwards.
+    A job whose attempts are used up is failed instead, and one whose turn it is not (turns.py) stays as it is. Works in
+    any scope: a worker takes what the message names, and opens the job's tenant scope afterwards.
     """
-    with without_tenant_scope("a worker takes whatever job its message names"):
+    with without_tenant_scope("a worker takes whatever job its message names"), in_turn(job_id) as has_turn:
+        if not has_turn:
+            return None
         now = timezone.now()
         due = Job.objects.filter(pk=job_id, machine__isnull=True, next_attempt_at__lte=now)
         owner = owner or new_owner()

@@ -16,6 +16,7 @@ from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from backup_platform.dispatch import queue_length, send
+from backup_platform.jobs import turns
 from backup_platform.jobs.models import Job, JobState
 from backup_platform.jobs.owners import is_gone
 from backup_platform.jobs.routes import ROUTES, Route, route_of
@@ -103,7 +104,7 @@ def _send_due(now: datetime) -> int:
         if room[route.queue]:
             room[route.queue] -= 1
             sent += _send_again(job, route, now)
-    return sent
+    return sent + (turns.send_next() if room[turns.QUEUE] else 0)
 
 
 def _due(now: datetime, empty: Collection[str]) -> list[Job]:
@@ -117,6 +118,7 @@ def _due(now: datetime, empty: Collection[str]) -> list[Job]:
     quiet |= Q(sent_count__gte=MOST_DOUBLINGS, sent_at__lte=now - FIRST_INTERVAL * 2**MOST_DOUBLINGS)
     quiet |= _sent_to(empty) & Q(sent_at__lte=now - FIRST_INTERVAL)
     due = Job.objects.filter(quiet, state=JobState.QUEUED, next_attempt_at__lte=now, machine__isnull=True)
+    due = due.exclude(_sent_to({turns.QUEUE}))  # there are turns among these
     return list(due.order_by("next_attempt_at")[:MAX_SENT])
 
 

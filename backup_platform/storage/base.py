@@ -38,6 +38,9 @@ class AlreadyThere(StoreError):
 class StoreUnavailable(StoreError):
     """The store could not answer or could not do it. What was asked for may have happened or not."""
 
+    of_the_store: str = ""
+    """What is wrong with the store as such, where that is known: the message without the key that was asked for."""
+
 
 class NoSpace(StoreUnavailable):
     """The store is full."""
@@ -129,6 +132,9 @@ class Store(ABC):
         for key in keys:
             with suppress(NotFound):
                 self.delete(key)
+
+    def forget_parts(self, key: str) -> None:  # noqa: B027 - most stores keep nothing apart
+        """Remove what a put of this key left behind when it was killed. Nobody else may be putting it meanwhile."""
 
     def exists(self, key: str) -> bool:
         """Whether the key is there; StoreUnavailable when that cannot be said."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
 from backup_platform.storage.base import AlreadyThere, NotFound, Store, StoreUnavailable, check_key, check_prefix
+from backup_platform.storage.pace import PIECE, pace_in_force
 from backup_platform.storage.s3_content import PART_BYTES, Content
 from backup_platform.storage.s3_faults import (
     CALL_FAULTS,
@@ -143,13 +144,21 @@ class S3Store(Store):
     def clear_unfinished(self, older_than_hours: float = 48) -> int:
         """End uploads in parts that nobody finished; their parts cost money. Returns how many."""
         with translated("the store"):
-            return sum(1 for _ in self._end_unfinished(time.time() - older_than_hours * 3600))
+            before = time.time() - older_than_hours * 3600
+            ours = f"{self.prefix}/" if self.prefix else ""
+            return sum(1 for _ in self._end_unfinished(ours, lambda one: one["Initiated"].timestamp() < before))
 
-    def _end_unfinished(self, before: float) -> Iterator[str]:
+    def forget_parts(self, key: str) -> None:
+        name = self.full(key)
+        with translated(key):
+            for _ in self._end_unfinished(name, lambda one: one["Key"] == name):
+                pass
+
+    def _end_unfinished(self, prefix: str, is_meant: Callable[[dict[str, Any]], bool]) -> Iterator[str]:
         pages = self.client.get_paginator("list_multipart_uploads")
-        for page in pages.paginate(Bucket=self.bucket, Prefix=f"{self.prefix}/" if self.prefix else ""):
+        for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
             for upload in page.get("Uploads", []):
-                if upload["Initiated"].timestamp() < before:
+                if is_meant(upload):
                     self.client.abort_multipart_upload(
                         Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
                     )
@@ -231,12 +240,14 @@ class S3Store(Store):
 
 def _read(body: Any, length: int, key: str) -> bytes:
     """A whole body of a known length, within a bounded time. Raises what the body raises when it is cut off."""
-    end = time.monotonic() + LONGEST_READ
+    end, pace = time.monotonic() + LONGEST_READ, pace_in_force()
     pieces, size = [], 0
     with body:
-        while piece := body.read(READ_SIZE):
+        while piece := body.read(PIECE if pace else READ_SIZE):
             pieces.append(piece)
             size += len(piece)
+            if pace:
+                pace.moved(len(piece))
             if size > length or time.monotonic() > end:
                 raise StoreUnavailable(f"{key}: the service gave more than it said, or too slowly.")
     if size != length:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import md5, sha256
@@ -18,6 +18,7 @@ from itertools import chain
 from typing import Any, BinaryIO
 
 from backup_platform.storage.base import AlreadyThere, ChecksumMismatch, StoreUnavailable
+from backup_platform.storage.pace import Pace, pace_in_force, paced, wait_for
 from backup_platform.storage.s3_content import MAX_PARTS, PART_BYTES, Content, encoded, pieces
 from backup_platform.storage.s3_faults import CALL_FAULTS, is_outcome_unknown, store_error, translated
 
@@ -73,8 +74,8 @@ class Writer:
         content = Content(len(body), (digest,))
         try:
             self.client.put_object(
-                Bucket=self.bucket, Key=self.store.full(key), Body=body, ContentLength=len(body),
-                **condition, **self._sum(body, digest), **self._kept(key),
+                Bucket=self.bucket, Key=self.store.full(key), Body=paced(body, pace_in_force()),
+                ContentLength=len(body), **condition, **self._sum(body, digest), **self._kept(key),
             )  # fmt: skip
         except CALL_FAULTS as fault:
             self._examine(key, content, fault)
@@ -110,7 +111,8 @@ class Writer:
         whole, size, digests = sha256(), 0, []
         waiting: deque[Future[dict[str, Any]]] = deque()
         sent: list[dict[str, Any]] = []
-        with ThreadPoolExecutor(PARTS_AT_ONCE, thread_name_prefix="part") as pool:
+        pace = pace_in_force()
+        with ThreadPoolExecutor(PARTS_AT_ONCE, thread_name_prefix="part") as pool, _stopping(pace):
             for number, part in enumerate(parts, 1):
                 if number > MAX_PARTS:
                     raise StoreUnavailable(f"{key} is too large for one object.")
@@ -119,17 +121,19 @@ class Writer:
                 size += len(part)
                 digests.append(sha256(part).digest())
                 if len(waiting) == PARTS_AT_ONCE:
-                    sent.append(waiting.popleft().result())
-                waiting.append(pool.submit(self._send_part, key, upload, number, part, digests[-1]))
-            sent += [future.result() for future in waiting]
+                    sent.append(wait_for(waiting.popleft(), pace))
+                waiting.append(pool.submit(self._send_part, key, upload, number, part, digests[-1], pace))
+            sent += [wait_for(future, pace) for future in waiting]
         _check(key, whole.digest(), expected)
         return Content(size, tuple(digests)), sent
 
-    def _send_part(self, key: str, upload: str, number: int, part: bytes, digest: bytes) -> dict[str, Any]:
+    def _send_part(
+        self, key: str, upload: str, number: int, part: bytes, digest: bytes, pace: Pace | None
+    ) -> dict[str, Any]:
         with translated(key):
             answer = self.client.upload_part(
-                Bucket=self.bucket, Key=self.store.full(key), UploadId=upload, PartNumber=number, Body=part,
-                ContentLength=len(part), **self._sum(part, digest),
+                Bucket=self.bucket, Key=self.store.full(key), UploadId=upload, PartNumber=number,
+                Body=paced(part, pace), ContentLength=len(part), **self._sum(part, digest),
             )  # fmt: skip
         named = {"ChecksumSHA256": encoded(digest)} if self.abilities.checksums else {}
         return {"PartNumber": number, "ETag": answer["ETag"], **named}
@@ -181,6 +185,17 @@ class Writer:
             until = datetime.now(UTC) + timedelta(days=self.keeping.lock_days)
             kept |= {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": until}
         return kept
+
+
+@contextmanager
+def _stopping(pace: Pace | None) -> Iterator[None]:
+    """Whatever ends the sending ends the parts that are on their way too: nobody waits for them."""
+    try:
+        yield
+    except BaseException:
+        if pace is not None:
+            pace.stop()
+        raise
 
 
 def _check(key: str, digest: bytes, expected: bytes | None) -> None:

@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from backup_platform.notifications.services import raise_alert, resolve_alert
 from backup_platform.notifications.words import AlertKind, Level
+from backup_platform.storage.pace import TOO_SLOW
 from backup_platform.targets.models import Target
 from backup_platform.tenants.scope import without_tenant_scope
 
@@ -19,7 +20,7 @@ def note_away(target: Target, fault: object) -> None:
     `fault` is an exception of `open_store` or of a store, or a sentence: it must hold no secret. May be called as often
     as it is seen, in any scope.
     """
-    sentence = str(fault)[:MAX_FAULT]
+    sentence = (getattr(fault, "of_the_store", "") or str(fault))[:MAX_FAULT]
     now = timezone.now()
     with transaction.atomic(), without_tenant_scope("a shared target belongs to no tenant"):
         mine = Target.objects.filter(pk=target.pk)
@@ -32,6 +33,11 @@ def note_away(target: Target, fault: object) -> None:
             dedupe_key=_key(target),
         )  # fmt: skip
     target.away_since, target.fault = target.away_since or now, sentence
+
+
+def is_slow(target: Target) -> bool:
+    """Whether a target is called away because it is too slow: it answers, and that says nothing about packs."""
+    return target.away_since is not None and target.fault.startswith(TOO_SLOW)
 
 
 def note_back(target: Target) -> bool:

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from backup_platform.secret_box import SecretUnreadable
 from backup_platform.storage.base import Store, StoreError
-from backup_platform.targets.availability import note_away, note_back
+from backup_platform.targets.availability import is_slow, note_away, note_back
 from backup_platform.targets.models import Target, TargetKind
 from backup_platform.targets.opening import open_store
 from backup_platform.targets.queries import all_targets
@@ -37,8 +37,10 @@ HASTE: dict[str, int] = {"connect": 5, "silence": 10, "attempts": 2}
 
 
 def look_again() -> int:
-    """Ask the targets that are away for something small; how many are back. Others notice for themselves."""
-    return sum(_is_back(target) for target in _in_turns(one for one in all_targets() if one.away_since is not None))
+    """Ask the targets that are away for something small; how many are back. Others notice for themselves, and so does
+    who copies packs to one that is too slow: that it answers is nothing new."""
+    silent = (one for one in all_targets() if one.away_since is not None and not is_slow(one))
+    return sum(_is_back(target) for target in _in_turns(silent))
 
 
 def clear_unfinished() -> int:

@@ -21,9 +21,15 @@ FAILED_PAUSE = timedelta(hours=1)
 """What failed for good is asked for again after this."""
 
 
-def ask_pack(pack: Pack) -> None:
-    """Have everything done that is due for a pack: copies, and its leaving this host."""
-    enqueue(JobKind.TIER, subject=f"pack:{pack.pk}", tenant_id=pack.tenant_id)
+def ask_pack(pack: Pack, target: Target | None = None) -> None:
+    """Have what is due for a pack done: its copy at a target, if it is named (so that nobody has to wait there for the
+    others), and its leaving this host."""
+    enqueue(JobKind.TIER, subject=pack_subject(pack, target), tenant_id=pack.tenant_id)
+
+
+def pack_subject(pack: Pack, target: Target | None = None) -> str:
+    """What a job about a pack, and one target, is about."""
+    return f"pack:{pack.pk}" + (f"@{target.pk}" if target else "")
 
 
 def ask_to_copy(pack: Pack, target: Target) -> None:
@@ -35,7 +41,7 @@ def ask_to_copy(pack: Pack, target: Target) -> None:
     copy, made = Copy.objects.get_or_create(pack=pack, target=target, defaults=wanted)
     if not made and copy.state == CopyState.GONE:
         Copy.objects.filter(pk=copy.pk, state=CopyState.GONE).update(state=CopyState.WRITING, leaves_at=None, fault="")
-    ask_pack(pack)
+    ask_pack(pack, target)
 
 
 def ask_to_copy_snapshot(snapshot: Snapshot) -> None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import io
 import logging
 from contextlib import suppress
-from typing import BinaryIO
+from datetime import timedelta
+from typing import BinaryIO, cast
 
 from django.db import transaction
 from django.utils import timezone
@@ -24,15 +25,18 @@ from backup_platform.notifications.services import raise_alert
 from backup_platform.notifications.words import AlertKind, Level
 from backup_platform.secret_box import SecretUnreadable
 from backup_platform.storage.base import AlreadyThere, ChecksumMismatch, Store, StoreError
+from backup_platform.storage.pace import Pace, PacedSource, at_least
 from backup_platform.targets.models import Target
 from backup_platform.targets.opening import open_store
 from backup_platform.targets.same_place import is_home_store
-from backup_platform.tiering.errors import SourceDamaged, TargetTrouble, TieringRefused
+from backup_platform.tiering.errors import GoOnLater, SourceDamaged, TargetSlow, TargetTrouble, TieringRefused
 from backup_platform.tiering.reading_back import PIECE, Heartbeat, digests, read_back
 from backup_platform.tiering.rules import may_hold
 
 logger = logging.getLogger(__name__)
 
+LONG_TURN = timedelta(minutes=5)
+"""Who needed longer to take a pack reads it back in another turn, so that no turn is as long as both."""
 OTHER_BYTES = "Other bytes stand under its key. Nothing was overwritten."
 
 
@@ -40,7 +44,8 @@ def copy_to(pack: Pack, target: Target, heartbeat: Heartbeat = bool) -> bool:
     """Make a target hold a good copy of a pack whose lease the caller has; whether it does now.
 
     False when what lies there is not the pack (said on the copy's row, and as an alert). TargetTrouble when the target
-    could not do it just now, RecordUnavailable when the pack cannot be read, SourceDamaged when it is not what it was.
+    could not do it just now (TargetSlow among them), RecordUnavailable when the pack cannot be read, SourceDamaged when
+    it is not what it was; GoOnLater when it was put, and that took so long that reading it back wants another turn.
     """
     if not may_hold(target, pack.tenant_id):
         raise TieringRefused("A tenant's packs are not copied to another tenant's target.")
@@ -50,7 +55,10 @@ def copy_to(pack: Pack, target: Target, heartbeat: Heartbeat = bool) -> bool:
     store = open_target(target)
     there = None if fresh else read_back(store, copy.key, pack, heartbeat)
     if there is None:
-        _put(store, copy.key, pack, heartbeat)
+        if not fresh:
+            _forget_parts(store, copy.key)
+        if _put(store, copy.key, pack, heartbeat) > LONG_TURN.total_seconds():
+            raise GoOnLater("The pack was put there. It is read back next.")
         there = read_back(store, copy.key, pack, heartbeat)
     if there is None:
         raise TargetTrouble("It took the pack, and then said that it does not have it.")
@@ -94,11 +102,31 @@ def _row(pack: Pack, target: Target) -> tuple[Copy, bool]:
     return copy, made
 
 
-def _put(store: Store, key: str, pack: Pack, heartbeat: Heartbeat) -> None:
+def _forget_parts(store: Store, key: str) -> None:
+    """What an attempt left whose worker was killed: parts cost money, and nobody else is putting this pack."""
+    try:
+        store.forget_parts(key)
+    except StoreError as fault:
+        raise TargetTrouble(str(fault)) from fault
+
+
+def _put(store: Store, key: str, pack: Pack, heartbeat: Heartbeat) -> float:
+    """Put a pack; the seconds that the target took for it."""
     _know_sha256(pack, heartbeat)
+    with at_least(pack.bytes, heartbeat) as pace:
+        try:
+            _send(store, key, pack, pace, heartbeat)
+        except TargetTrouble as fault:
+            if pace.is_over:
+                raise TargetSlow(str(pace.fault()), pace.took) from fault
+            raise
+    return pace.took
+
+
+def _send(store: Store, key: str, pack: Pack, pace: Pace, heartbeat: Heartbeat) -> None:
     try:
         with _open_source(pack) as file, suppress(AlreadyThere):
-            store.put(key, file, sha256=bytes(pack.sha256))
+            store.put(key, cast("BinaryIO", PacedSource(file, pace)), sha256=bytes(pack.sha256))
     except ChecksumMismatch as fault:
         _check_source(pack, heartbeat)
         raise TargetTrouble("The bytes were spoilt on their way.") from fault

@@ -14,13 +14,15 @@ from backup_platform.catalog.errors import RecordUnavailable
 from backup_platform.catalog.leases import pack_lease, renew_lease
 from backup_platform.catalog.models import Pack, Snapshot
 from backup_platform.jobs.models import Job
+from backup_platform.jobs.renewing import paced_renewal
 from backup_platform.jobs.running import StillWaiting
 from backup_platform.jobs.services import renew
 from backup_platform.storage.base import StoreError
+from backup_platform.storage.pace import at_least
 from backup_platform.targets.models import Target, TargetState
 from backup_platform.targets.queries import target_by_id
 from backup_platform.tiering.completeness import note_complete
-from backup_platform.tiering.copying import copy_to
+from backup_platform.tiering.copying import LONG_TURN, copy_to
 from backup_platform.tiering.draining import drain, remove_leaving
 from backup_platform.tiering.due import due_to_leave, targets_due, unit_of
 from backup_platform.tiering.errors import SourceDamaged, TargetTrouble
@@ -30,32 +32,37 @@ from backup_platform.tiering.rules import copies_needed, home_fill
 from backup_platform.tiering.snapshot_objects import copy_objects, targets_for_objects
 
 WORK_SECONDS = 480
-"""A drain gives its turn up after this: a task may run for nine minutes."""
+"""A drain gives its turn up after this."""
 BEAT_SECONDS = 5
+OBJECTS_BYTES = 16 * 1024 * 1024
+"""What the objects of a snapshot come to at most: a root of 8 MiB, a list of blocks, records."""
 
 
 def tier_pack(job: Job) -> dict[str, Any]:
-    """Copy a pack to every target where it is due, then let the local file go if that is due."""
-    pack_id = int(job.subject.partition(":")[2])
+    """Copy a pack to the target that is named, or to each, where that is due; then let the local file go if it may."""
+    pack_id, _, target_id = job.subject.partition(":")[2].partition("@")
     try:
-        with pack_lease(pack_id) as pack:
-            return _tier(pack, _Beats(job, pack))
+        with pack_lease(int(pack_id)) as pack:
+            return _tier(pack, target_id, _Beats(job, pack))
     except Pack.DoesNotExist:
         return {}
     except RecordUnavailable as fault:
         raise StillWaiting(str(fault)) from fault
 
 
-def _tier(pack: Pack, beats: _Beats) -> dict[str, Any]:
+def _tier(pack: Pack, target_id: str, beats: _Beats) -> dict[str, Any]:
     now, fill, waiting = timezone.now(), home_fill(), waited_for()
     done: dict[str, list[str]] = {"copied": [], "refused": [], "away": []}
     for target in targets_due(pack, now, fill):
+        if target_id not in ("", str(target.pk)):
+            continue
         if target.pk in waiting:
             done["away"].append(target.name)
         else:
             done[_copy(pack, target, beats)].append(target.name)
     unit = unit_of(pack.tenant_id)
-    leaves = due_to_leave(unit, now, fill).filter(pk=pack.pk).exists()
+    in_time = timezone.now() - now < LONG_TURN  # else a later tick asks for it
+    leaves = in_time and due_to_leave(unit, now, fill).filter(pk=pack.pk).exists()
     evicted = leaves and evict(pack, copies_needed(unit.evicting), beats.of("reading back"))
     return {**{name: targets for name, targets in done.items() if targets}, "evicted": evicted}
 
@@ -80,20 +87,22 @@ def tier_snapshot(job: Job) -> dict[str, Any]:
         return {}
     waiting, done = waited_for(), {"copied": 0, "away": 0, "refused": 0}
     for target in targets_for_objects(snapshot.tenant_id):
-        done["away" if target.pk in waiting else _copy_objects(snapshot, target)] += 1
+        done["away" if target.pk in waiting else _copy_objects(snapshot, target, job)] += 1
         renew(job)
     return done
 
 
-def _copy_objects(snapshot: Snapshot, target: Target) -> str:
+def _copy_objects(snapshot: Snapshot, target: Target, job: Job) -> str:
+    beat = paced_renewal(job)
     try:
-        good = copy_objects(snapshot, target)
+        with at_least(OBJECTS_BYTES, lambda _: beat()):
+            good = copy_objects(snapshot, target)
     except TargetTrouble as fault:
         note_failure(target, fault)
         return "away"
     except RecordUnavailable as fault:
         raise StillWaiting(str(fault)) from fault
-    note_success(target)
+    note_success(target, whole_pack=False)
     return "copied" if good else "refused"
 
 

@@ -11,6 +11,7 @@ from django.db.models import Count, Min, Q, Sum
 from django.utils import timezone
 
 from backup_platform.catalog.models import Copy, CopyState
+from backup_platform.jobs.liveness import is_tier_served
 from backup_platform.notifications.services import raise_alert, resolve_alert
 from backup_platform.notifications.words import AlertKind, Level
 from backup_platform.targets.models import Target
@@ -22,6 +23,7 @@ from backup_platform.tiering.rules import active_rules
 GIGABYTE = 10**9
 BEHIND = timedelta(hours=24)
 """A pack that has been due for longer than this is an alert."""
+UNSERVED = "queue:tier"
 WHY = "a shared target and the platform's rules belong to no tenant"
 
 
@@ -91,6 +93,19 @@ def figures(target: Target, tenant_id: UUID | None = None) -> Figures:
     size = (found["bytes"] or 0) + (found["parity"] or 0)
     cost = target.price * size / GIGABYTE if target.price is not None else None
     return Figures(found["copies"], size, found["damaged"], cost)
+
+
+def tell_unserved() -> None:
+    """Raise or resolve the alert that no worker is at work on the queue `tier`."""
+    if is_tier_served():
+        resolve_alert(None, UNSERVED, "A worker of the queue tier is at work again.")
+        return
+    raise_alert(
+        None, AlertKind.COPIES, UNSERVED, Level.ERROR,
+        "No worker of the queue tier has been at work for five minutes: copies, scrubbing, expiry and reclaim wait.",
+        "Start it; docs/operations/install.md has its command. Backups, verifying and restores go on meanwhile.",
+        dedupe_key=UNSERVED,
+    )  # fmt: skip
 
 
 def tell_lag(now: datetime) -> None:

@@ -13,7 +13,8 @@ from backup_platform.catalog.models import Pack
 from backup_platform.catalog.pack_check import drop_cached_pages
 from backup_platform.secret_box import SecretUnreadable
 from backup_platform.storage.base import NotFound, Store, StoreError
-from backup_platform.tiering.errors import TargetTrouble
+from backup_platform.storage.pace import Pace, TooSlow, at_least
+from backup_platform.tiering.errors import TargetSlow, TargetTrouble
 
 PIECE = 1024 * 1024
 LOOKS = 3
@@ -50,16 +51,23 @@ def digests(file: BinaryIO, heartbeat: Heartbeat = bool) -> Digests:
 def read_back(store: Store, key: str, pack: Pack, heartbeat: Heartbeat = bool) -> bool | None:
     """Whether the store holds the pack's own bytes under a key; None when it says that the key is not there.
 
-    False only after several looks. TargetTrouble when that cannot be said.
+    False only after several looks. TargetTrouble when that cannot be said, TargetSlow when it takes too long to say.
     """
-    try:
-        for _ in range(LOOKS):
-            with store.open(key) as file:
-                drop_cached_pages(file)
-                if digests(file, heartbeat).are_of(pack):
-                    return True
-    except NotFound:
-        return None
-    except (StoreError, SecretUnreadable, OSError) as fault:
-        raise TargetTrouble(str(fault)) from fault
+    with at_least(pack.bytes, heartbeat) as pace:
+        try:
+            return _look(store, key, pack, pace)
+        except NotFound:
+            return None
+        except TooSlow as fault:
+            raise TargetSlow(str(fault), pace.took) from fault
+        except (StoreError, SecretUnreadable, OSError) as fault:
+            raise TargetTrouble(str(fault)) from fault
+
+
+def _look(store: Store, key: str, pack: Pack, pace: Pace) -> bool:
+    for _ in range(LOOKS):
+        with store.open(key) as file:
+            drop_cached_pages(file)
+            if digests(file, pace.reached).are_of(pack):
+                return True
     return False

@@ -19,11 +19,11 @@ from backup_platform.storage.base import StoreError
 from backup_platform.targets.models import Target, TargetState
 from backup_platform.targets.queries import all_targets
 from backup_platform.tenants.scope import without_tenant_scope
-from backup_platform.tiering.asking import ask_pack, ask_target, ask_to_copy_snapshot, lately_failed
+from backup_platform.tiering.asking import ask_pack, ask_target, ask_to_copy_snapshot, lately_failed, pack_subject
 from backup_platform.tiering.completeness import note_complete
 from backup_platform.tiering.due import Unit, due_to_copy, due_to_leave, units
 from backup_platform.tiering.evicting import unlink_due
-from backup_platform.tiering.lag import tell_lag
+from backup_platform.tiering.lag import tell_lag, tell_unserved
 from backup_platform.tiering.models import CopyWhen, EvictWhen, Leftover
 from backup_platform.tiering.patience import in_trouble, waited_for
 from backup_platform.tiering.rules import HomeFill, active_rules, home_fill
@@ -32,8 +32,9 @@ logger = logging.getLogger(__name__)
 
 MOST_ASKED = 200
 """Packs asked for by one rule in one tick."""
-MOST_WAITING = 1_000
-"""With so many tier jobs on the list, no more are asked for: the list is no store of plans."""
+MOST_WAITING, FEWEST_ASKED = 1_000, 10
+"""With so many tier jobs on the list, no more than a few are asked for by each rule: the list is no store of plans, and
+those of one slow bucket must not keep everybody else's off it."""
 
 
 def tick(now: datetime | None = None) -> int:
@@ -44,10 +45,9 @@ def tick(now: datetime | None = None) -> int:
     with without_tenant_scope("tiering goes over every tenant's packs"):
         for target in all_targets():
             asked += _look_at(target, now)
-        if Job.objects.filter(kind=JobKind.TIER, state__in=UNFINISHED).count() >= MOST_WAITING:
-            return asked
+        waiting = Job.objects.filter(kind=JobKind.TIER, state__in=UNFINISHED).count()
         try:
-            asked += _ask_by_rules(now, home_fill())
+            asked += _ask_by_rules(now, home_fill(), MOST_ASKED if waiting < MOST_WAITING else FEWEST_ASKED)
         except (RecordUnavailable, StoreError) as fault:
             logger.info("Nothing is tiered while the home directory is away.", extra={"fault": str(fault)})
     return asked
@@ -61,32 +61,33 @@ def watch(now: datetime | None = None) -> None:
             if target.state == TargetState.ACTIVE and not target.home:
                 note_complete(target)
         tell_lag(now)
+        tell_unserved()
 
 
-def _ask_by_rules(now: datetime, fill: HomeFill) -> int:
+def _ask_by_rules(now: datetime, fill: HomeFill, at_most: int) -> int:
     failed, waiting, troubled = lately_failed(), waited_for(now), in_trouble()
     asked = 0
     for unit in units(active_rules()):
         for rule in unit.rules:
             if rule.target_id in waiting:
                 continue
-            most = 1 if rule.target_id in troubled else MOST_ASKED
+            most = 1 if rule.target_id in troubled else at_most
             due = due_to_copy(unit, rule, now, fill)[: most + len(failed)]
             by_fill = rule.copy_when == CopyWhen.WATERMARK
-            asked += _ask(_until(due, fill.excess) if by_fill else due, failed, most)
-        asked += _ask(_leaving(unit, now, fill), failed, MOST_ASKED)
+            asked += _ask(_until(due, fill.excess) if by_fill else due, failed, most, rule.target)
+        asked += _ask(_leaving(unit, now, fill), failed, at_most)
     unknown = Copy.objects.filter(state=CopyState.WRITING, target__state=TargetState.ACTIVE)
-    unknown = unknown.exclude(target__in=waiting).select_related("pack").order_by("pk")[:MOST_ASKED]
-    return asked + _ask([copy.pack for copy in unknown], failed, MOST_ASKED)
+    unknown = unknown.exclude(target__in=waiting).select_related("pack", "target").order_by("pk")[:at_most]
+    return asked + sum(_ask([copy.pack], failed, 1, copy.target) for copy in unknown)
 
 
-def _ask(packs: Iterable[Pack], failed: set[str], most: int) -> int:
+def _ask(packs: Iterable[Pack], failed: set[str], most: int, target: Target | None = None) -> int:
     asked = 0
     for pack in packs:
         if asked >= most:
             break
-        if f"pack:{pack.pk}" not in failed:
-            ask_pack(pack)
+        if pack_subject(pack, target) not in failed:
+            ask_pack(pack, target)
             asked += 1
     return asked
 

@@ -19,7 +19,7 @@ LASTING = sorted(name for name, service in SERVICES.items() if service.get("rest
 
 
 def test_every_part_of_the_platform_is_a_service() -> None:
-    assert set(LASTING) == {"web", "gateway", "worker", "beat", "postgres", "redis", "s3"}
+    assert set(LASTING) == {"web", "gateway", "worker", "tier_worker", "beat", "postgres", "redis", "s3"}
 
 
 @pytest.mark.parametrize("name", LASTING)
@@ -53,7 +53,7 @@ def test_only_the_migration_sees_the_owners_password() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["web", "gateway", "worker", "beat"])
+@pytest.mark.parametrize("name", ["web", "gateway", "worker", "tier_worker", "beat"])
 def test_our_containers_have_no_rights_that_they_do_not_need(name: str) -> None:
     assert SERVICES[name]["read_only"] is True
     assert SERVICES[name]["cap_drop"] == ["ALL"]

@@ -20,10 +20,16 @@ import pytest
 
 from tests.platform.conftest import REPOSITORY, Platform, is_alive, manage, wait_until
 
-NAMES = {"web", "gateway", "worker", "beat", "postgres", "valkey"}
+NAMES = {"web", "gateway", "worker", "tier_worker", "beat", "postgres", "valkey"}
+
+ASK_QUEUES = """
+from workers.app import app
+for node, queues in sorted(app.control.inspect(timeout=20, limit=2).active_queues().items()):
+    print(node.split("@")[0] + ":" + ",".join(sorted(queue["name"] for queue in queues)))
+"""
 
 
-def test_ready_file_describes_six_living_processes(platform: Platform) -> None:
+def test_ready_file_describes_seven_living_processes(platform: Platform) -> None:
     ready = platform.ready()
     assert set(ready["pids"]) == NAMES
     assert all(is_alive(pid) for pid in ready["pids"].values())
@@ -90,6 +96,19 @@ def test_killed_gateway_is_started_again_on_the_same_port(platform: Platform) ->
     assert {name for name in NAMES if after["pids"][name] != before["pids"][name]} == {"gateway"}
     host, port = after["gateway"].rsplit(":", 1)
     socket.create_connection((host, int(port)), 5).close()
+
+
+def test_killed_tier_worker_is_started_again_and_the_other_worker_goes_on(platform: Platform) -> None:
+    before = platform.ready()
+    os.kill(before["pids"]["tier_worker"], signal.SIGKILL)
+    wait_until(lambda: platform.ready()["pids"]["tier_worker"] != before["pids"]["tier_worker"], "a new tier worker")
+    after = platform.ready()["pids"]
+    assert {name for name in NAMES if after[name] != before["pids"][name]} == {"tier_worker"}
+
+
+def test_each_worker_serves_its_own_queues(platform: Platform) -> None:
+    found = manage(platform.home, "shell", "-v", "0", "-c", ASK_QUEUES)
+    assert found.stdout.split() == ["tier_worker:tier", "worker:control,notify,restore,verify"], found.stderr
 
 
 def test_platform_survives_the_death_of_its_database(platform: Platform) -> None:

@@ -11,6 +11,7 @@ from backup_platform.tenants.scope import TenantQuerySet
 # Nothing in these says anything about a tenant.
 PLATFORM_MODELS = {
     "fleet.GatewayBeat",
+    "jobs.QueueBeat",
     "jobs.WorkerBeat",
     "notifications.Turn",
     "retention.ClockWatch",

@@ -14,11 +14,16 @@ from django.utils import timezone
 from backup_platform.console import showing
 from backup_platform.console.parts import check_worker
 from backup_platform.console.standing import Standing
+from backup_platform.targets.availability import is_slow
 from backup_platform.targets.models import Target, TargetState
 from backup_platform.targets.probing import Probing, probing_of
 
 PATIENCE = timedelta(seconds=20)
 """A probe that no worker has begun by then is worth a word about workers."""
+SLOW = (
+    "It is tried again with one pack at a time, after a rest about as long as it was waited for. Backups go on, and "
+    "other targets get their copies meanwhile."
+)
 HOW = "Some objects are written to a folder of their own, read, listed and deleted. It takes up to a minute."
 LOCKED = (
     "Object Lock: what is written here cannot be removed from the bucket for {days:,} days, by nobody. What Strongroom "
@@ -99,6 +104,8 @@ def _away(target: Target) -> Standing:
         again = "resume it: it is probed first" if target.state == TargetState.PAUSED else "press Probe"
         next_step = f"Put it right, here or at the provider, then {again}."
         return Standing("bad", "error", "It cannot be used.", f"{target.fault} {next_step}")
+    if is_slow(target):
+        return Standing("bad", "hourglass_top", "It is too slow for packs.", f"{since} {target.fault} {SLOW}")
     waits = "It is asked again every two minutes. Backups go on; what is missing here is copied once it is back."
     return Standing("bad", "cloud_off", "It does not answer.", f"{since} {target.fault} {waits}")
 
