@@ -103,7 +103,9 @@ def _lost(now: datetime) -> QuerySet[Job]:
 
 def _miss(now: datetime) -> int:
     late = _agents().filter(state=JobState.QUEUED, deadline__lte=now, attempts=0)
-    return _step(Step.MISS, late, causes.MISSED, told=True)
+    for_room = Q(last_error=causes.NO_ROOM.message)
+    missed = _step(Step.MISS, late.exclude(for_room), causes.MISSED, told=True)
+    return missed + _step(Step.MISS, late.filter(for_room), causes.MISSED_FOR_ROOM, told=True)
 
 
 def _stop(now: datetime) -> int:

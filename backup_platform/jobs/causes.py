@@ -66,6 +66,10 @@ MISSED = Cause(
 NOT_STOPPED = Cause("It was cancelled; the machine did not confirm that it stopped.",
                     "It can write nothing more to the platform for this job.")  # fmt: skip
 MACHINE_LEFT = Cause("Its machine was revoked or decommissioned.", "Nothing: it will not run any more.")
+MISSED_FOR_ROOM = Cause(
+    "It could not begin before its deadline: the tenant's quota of stored data was used up.",
+    "Let old snapshots expire, or ask the operator of the platform for a larger quota; then run it now.",
+)
 NO_ROOM = Cause(
     "The tenant's quota of stored data is used up: no new backup begins until there is room.",
     "Nothing stored is lost. Let old snapshots expire, or ask the operator of the platform for a larger quota; it "

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 
 from backup_platform.catalog.models import Wanted
 from backup_platform.jobs import agent_jobs
@@ -82,6 +84,17 @@ def test_what_waits_for_room_says_so_until_there_is_some(site):
     make_room(site)
     assert tell_who_waits_for_room() == 1
     assert (job(waiting).last_error, job(waiting).advice) == ("", "")
+
+
+def test_a_deadline_that_passes_meanwhile_is_missed_for_that_reason(site):
+    (machine,) = site.add_machines(1)
+    waiting = site.ask(machine, deadline=timezone.now() + timedelta(hours=1))
+    fill(site)
+    tell_who_waits_for_room()
+    later(7200)
+    agent_jobs.sweep_agent_jobs()
+    assert job(waiting).state == JobState.MISSED
+    assert "quota of stored data was used up" in job(waiting).last_error
 
 
 def test_an_attempt_that_the_quota_ended_counts_once_and_keeps_its_words(site):

@@ -18,6 +18,7 @@ from tests.defences.rows import (
     platform,
     policies,
     protocol,
+    quotas,
     reading,
     rebuilding,
     reclaim,
@@ -63,6 +64,7 @@ ROWS: tuple[Defence, ...] = tuple(
             *platform.ROWS,
             *policies.ROWS,
             *notifications.ROWS,
+            *quotas.ROWS,
         ),
         key=lambda row: (row.law.startswith("law"), int(row.law[4:]) if row.law.startswith("law") else 0, row.law),
     )
