@@ -118,7 +118,10 @@ def store_error(fault: Exception, key: str) -> StoreError:
         return ChecksumMismatch(f"{key}: what arrived does not have its checksum; nothing was stored.")
     if code in FULL or status == 507:
         return NoSpace(f"{key}: the bucket is full ({code or status}).")
-    return StoreUnavailable(f"{key}: {_sentence(fault, code, status)}")
+    sentence = _sentence(fault, code, status)
+    away = StoreUnavailable(f"{key}: {sentence}")
+    away.of_the_store = sentence
+    return away
 
 
 @contextmanager

@@ -81,7 +81,7 @@ class ReclaimRound(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"round {self.number} of {self.vault_id}"
+        return f"round {self.number} of vault {str(self.vault_id)[:8]}"
 
 
 class ReclaimPause(models.Model):

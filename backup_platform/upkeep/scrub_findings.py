@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import PurePosixPath
 from uuid import UUID
 
 from django.db import IntegrityError, connection, transaction
@@ -22,6 +23,12 @@ logger = logging.getLogger(__name__)
 ACTOR = "scrub"
 MOST_NAMED = 5
 MOST_LOOKED_AT = 1_000
+ADVICE = "docs/operations/damaged-data.md says what else can be done."
+OF_A_PACK = f"The machine is asked for what is missing: let it back up with these files in place. {ADVICE}"
+OF_AN_OBJECT = (
+    "No machine can send this again. Bring back a target that is away, or put the object back from a copy of your own; "
+    f"until then this snapshot cannot be restored, others can. {ADVICE}"
+)
 DAMAGED_SQL = "SELECT number FROM catalog_chunk WHERE vault = %s AND pack = %s AND state = 2"
 
 
@@ -66,12 +73,11 @@ def note_lost(finding: ScrubFinding) -> None:
     """Nothing that is stored can heal it: an alert names the snapshots and the machine."""
     with transaction.atomic():
         ScrubFinding.objects.filter(pk=finding.pk).exclude(state=FindingState.HEALED).update(state=FindingState.LOST)
-        whose = _consequences(finding)
+        said = f"{_what(finding)} is damaged and nothing that is stored can heal it. {finding.fault}"
         raise_alert(
             finding.tenant_id, AlertKind.OTHER, finding.subject, Level.ERROR,
-            f"Stored data is damaged and nothing that is stored can heal it. {finding.fault} {whose}"[:500],
-            "The machine is asked for what is missing: let it back up with these files in place. docs/operations/"
-            "damaged-data.md says what else can be done.",
+            f"{said} {_consequences(finding)}".rstrip()[:500],
+            OF_A_PACK if finding.pack is not None else OF_AN_OBJECT,
             dedupe_key=_alert_key(finding),
         )  # fmt: skip
 
@@ -103,9 +109,15 @@ def _alert_key(finding: ScrubFinding) -> str:
     return f"unhealed:{finding.pk}"
 
 
+def _what(finding: ScrubFinding) -> str:
+    """The end of an object's key says what it is; of a pack only its records count."""
+    kind = PurePosixPath(finding.key).suffix.removeprefix(".")
+    return "Stored data" if finding.pack is not None or not kind else f"A stored {kind}"
+
+
 def _consequences(finding: ScrubFinding) -> str:
     if finding.pack is None:
-        return ""
+        return _whose_object(finding)
     hurt = hurt_snapshots(finding.pack)
     machines = sorted({snapshot.machine.name for snapshot in hurt})
     if not hurt:
@@ -113,6 +125,14 @@ def _consequences(finding: ScrubFinding) -> str:
     named = ", ".join(str(snapshot) for snapshot in hurt[:MOST_NAMED])
     more = f" and {len(hurt) - MOST_NAMED} more" if len(hurt) > MOST_NAMED else ""
     return f"Damaged: snapshots {named}{more} of {', '.join(machines[:MOST_NAMED])}."
+
+
+def _whose_object(finding: ScrubFinding) -> str:
+    kind, _, name = finding.subject.partition(":")
+    if kind != "snapshot":
+        return ""
+    snapshot = Snapshot.objects.select_related("machine").only("id", "machine__name").filter(pk=name).first()
+    return f"Damaged: snapshot {snapshot} of {snapshot.machine.name}." if snapshot else ""
 
 
 def hurt_snapshots(pack: Pack) -> list[Snapshot]:

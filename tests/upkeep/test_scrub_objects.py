@@ -6,6 +6,7 @@ import pytest
 
 from backup_platform.catalog import stores
 from backup_platform.catalog.models import SnapshotCopy
+from backup_platform.notifications.models import Alert
 from backup_platform.upkeep.models import ScrubFinding, ScrubMark
 from backup_platform.upkeep.scrub_objects import scrub_snapshot, scrub_vault
 from tests.upkeep.scrub_stage import copy_objects, flip, make_target, root_of
@@ -56,6 +57,10 @@ def test_a_root_without_another_copy_makes_its_snapshot_damaged_until_it_is_back
     assert not found.seen[0].healed
     assert stored.states()[0] == "damaged"
     assert ScrubFinding.objects.get().state == "lost"
+    alert = Alert.objects.get(resolved_at=None)
+    assert alert.text.startswith("A stored root is damaged")
+    assert f"snapshot {stored.snapshot} of alpha" in alert.text
+    assert "No machine can send this again" in alert.advice
     flip(path, 70)
     assert not scrub_snapshot(stored.snapshot.pk).seen
     assert stored.states()[0] == "verified"
