@@ -28,6 +28,7 @@ from protocol.stored.lifecycle import LifecycleEvent, LifecycleRecord
 from tests.policies.conftest import Place, make_place
 
 SEQUENCES = itertools.count(1)
+KEEP_4 = {"retention.keep_last": 4}
 DAY = timedelta(days=1)
 
 
@@ -124,3 +125,12 @@ def sign_in():
         return client
 
     return sign_in
+
+
+@pytest.fixture
+def policy(ours, machine):
+    """A policy that keeps four, in force for long."""
+    policy = ours.policy(**KEEP_4)
+    ours.assign(policy)
+    ours.in_force(policy, machine, **KEEP_4)
+    return policy

@@ -14,14 +14,6 @@ from backup_platform.tenants.scope import tenant_scope
 
 
 @pytest.fixture
-def policy(ours, machine):
-    policy = ours.policy(**{"retention.keep_last": 4})
-    ours.assign(policy)
-    ours.in_force(policy, machine, **{"retention.keep_last": 4})
-    return policy
-
-
-@pytest.fixture
 def ada(ours, sign_in):
     return sign_in(ours.member("ada"))
 

@@ -21,18 +21,9 @@ from backup_platform.retention.queries import reclaimable
 from backup_platform.retention.running import tick
 from backup_platform.retention.services import bring_back, confirm_stop
 from backup_platform.tenants.scope import tenant_scope, without_tenant_scope
+from tests.retention.conftest import KEEP_4
 
 DAY = timedelta(days=1)
-KEEP_4 = {"retention.keep_last": 4}
-
-
-@pytest.fixture
-def policy(ours, machine):
-    """A policy that keeps four, in force for long."""
-    policy = ours.policy(**KEEP_4)
-    ours.assign(policy)
-    ours.in_force(policy, machine, **KEEP_4)
-    return policy
 
 
 def test_what_no_rule_keeps_expires_and_says_why(ours, machine, policy):

@@ -20,15 +20,6 @@ from backup_platform.retention.services import expire_by_hand
 from backup_platform.tenants.scope import tenant_scope, without_tenant_scope
 
 DAY = timedelta(days=1)
-KEEP_4 = {"retention.keep_last": 4}
-
-
-@pytest.fixture
-def policy(ours, machine):
-    policy = ours.policy(**KEEP_4)
-    ours.assign(policy)
-    ours.in_force(policy, machine, **KEEP_4)
-    return policy
 
 
 @pytest.fixture

@@ -6,13 +6,14 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from backup_platform.catalog import block_cache, stores
+from backup_platform.catalog import stores
 from backup_platform.catalog.models import Copy, Pack
 from backup_platform.catalog.pack_files import read_cache
 from backup_platform.catalog.reading import PackReader, _rows
 from backup_platform.jobs.models import Job, JobState
 from backup_platform.jobs.routes import route_of
 from backup_platform.jobs.running import run_job
+from backup_platform.targets.models import Target
 from backup_platform.tenants.scope import without_tenant_scope
 from backup_platform.tiering import jobs as tiering
 from backup_platform.tiering import ticking
@@ -96,4 +97,11 @@ def local_files() -> list:
     return sorted(path for path in (stores.home() / "store").rglob("*.pack"))
 
 
-assert block_cache  # the cache is part of what is tested
+def hour_passes() -> None:
+    Copy.objects.filter(state="leaving").update(leaves_at=timezone.now() - timedelta(seconds=1))
+    wake_all()
+
+
+def state_of(target: Target) -> str:
+    with without_tenant_scope("test"):
+        return Target.objects.get(pk=target.pk).state

@@ -18,7 +18,7 @@ from backup_platform.tiering.errors import TieringRefused
 from backup_platform.tiering.evicting import GRACE, unlink_due
 from backup_platform.tiering.models import EvictWhen, TierRule
 from backup_platform.tiering.services import pause_rule, remove_rule, replace_target, save_rule, start_drain
-from tests.tiering.stage import comes_back, forget_cache, local_files, tick, ticks, wake_all
+from tests.tiering.stage import comes_back, forget_cache, hour_passes, local_files, state_of, tick, ticks
 
 LATER = GRACE + timedelta(minutes=1)
 
@@ -53,16 +53,6 @@ def remote_pack(pack, make_rule, target) -> Pack:
     assert not local_files()
     pack.refresh_from_db()
     return pack
-
-
-def hour_passes() -> None:
-    Copy.objects.filter(state="leaving").update(leaves_at=timezone.now() - timedelta(seconds=1))
-    wake_all()
-
-
-def state_of(target: Target) -> str:
-    with without_tenant_scope("test"):
-        return Target.objects.get(pk=target.pk).state
 
 
 def test_what_lies_there_only_comes_home_before_its_copy_leaves(remote_pack, vault, data, target, store):

@@ -14,13 +14,12 @@ from backup_platform.jobs.models import Job, JobKind
 from backup_platform.storage.local import LocalStore
 from backup_platform.storage.memory import MemoryStore
 from backup_platform.targets.models import Target
-from backup_platform.tenants.scope import without_tenant_scope
 from backup_platform.tiering.evicting import GRACE, unlink_due
 from backup_platform.tiering.models import EvictWhen
 from backup_platform.tiering.services import start_drain
 from backup_platform.upkeep import scrub_packs
 from tests.catalog.stage import overwrite
-from tests.tiering.stage import comes_back, forget_cache, local_files, tick, ticks, wake_all
+from tests.tiering.stage import comes_back, forget_cache, hour_passes, local_files, state_of, tick, ticks, wake_all
 
 LATER = GRACE + timedelta(minutes=1)
 
@@ -37,16 +36,6 @@ def copied(pack, make_rule, target) -> Pack:
     ticks(lambda: Copy.objects.filter(state="good").exists(), most=5)
     pack.refresh_from_db()
     return pack
-
-
-def hour_passes() -> None:
-    Copy.objects.filter(state="leaving").update(leaves_at=timezone.now() - timedelta(seconds=1))
-    wake_all()
-
-
-def state_of(target: Target) -> str:
-    with without_tenant_scope("test"):
-        return Target.objects.get(pk=target.pk).state
 
 
 def objects_at(target: Target, ending: str) -> list[Path]:
