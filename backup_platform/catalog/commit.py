@@ -98,7 +98,23 @@ def _decide(
     _check_chain(machine, proposal)
     if lacking:
         return MissingIds(lacking)
-    snapshot = Snapshot.objects.create(
+    snapshot = _write_row(machine, vault, proposal, session, statistics, recipients, received_at)
+    Session.objects.filter(pk=session.pk).update(state=SessionState.COMMITTED, ended_at=timezone.now())
+    Publication.objects.filter(pk=snapshot.pk).delete()
+    ask_to_complete(snapshot)
+    return Committed(snapshot.pk, SnapshotState.RECEIVED, received_at)
+
+
+def _write_row(
+    machine: Machine,
+    vault: Vault,
+    proposal: Proposal,
+    session: Session,
+    statistics: dict[str, object],
+    recipients: bytes,
+    received_at: datetime,
+) -> Snapshot:
+    return Snapshot.objects.create(
         id=proposal.snapshot_id,
         tenant_id=machine.tenant_id,
         vault=vault,
@@ -115,10 +131,6 @@ def _decide(
         received_at=received_at,
         statistics=known_counts(statistics),
     )
-    Session.objects.filter(pk=session.pk).update(state=SessionState.COMMITTED, ended_at=timezone.now())
-    Publication.objects.filter(pk=snapshot.pk).delete()
-    ask_to_complete(snapshot)
-    return Committed(snapshot.pk, SnapshotState.RECEIVED, received_at)
 
 
 def _announce(machine: Machine, vault: Vault, proposal: Proposal, session_id: UUID) -> None:
