@@ -8,6 +8,7 @@ plants inside can lead out of the root. A mark in the root tells an empty store 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import secrets
 import stat
@@ -30,6 +31,8 @@ from backup_platform.storage.base import (
 )
 
 MARK = ".strongroom-store"
+NEW_PREFIX = ".new-"
+"""Before 24 hexadecimal digits: the hidden name under which an object is written."""
 DIRECTORY_MODE = 0o700
 OBJECT_MODE = 0o400
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -140,6 +143,18 @@ class LocalStore(Store):
             os.fsync(folder)
             return True
 
+    @contextmanager
+    def folder(self, prefix: str = "") -> Iterator[int]:
+        """A descriptor of the folder of these keys, reached without following links: for who looks after hidden files.
+
+        Raises NotFound, StoreUnavailable.
+        """
+        with (
+            _translated(prefix or "the store"),
+            self._directory(check_prefix(prefix).split("/") if prefix else []) as folder,
+        ):
+            yield folder
+
     def _walk(self, parts: Sequence[str], *, seen: bool = False) -> Iterator[str]:
         """A folder that is not there holds nothing; one that was seen and cannot be entered is an error."""
         name = "/".join(parts)
@@ -243,15 +258,35 @@ def _sync_name(parent: int, folder: int, *, made: bool) -> None:
 
 @contextmanager
 def _temporary(folder: int) -> Iterator[tuple[str, int]]:
-    """A hidden new file, gone afterwards unless it was renamed."""
-    name = f".new-{secrets.token_hex(12)}"
-    descriptor = os.open(name, _NEW, OBJECT_MODE, dir_fd=folder)
+    """A hidden new file, locked while it is open, and gone afterwards unless it was renamed."""
+    name, descriptor = _new_file(folder)
     try:
         yield name, descriptor
     finally:
         os.close(descriptor)
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=folder)
+
+
+def _new_file(folder: int) -> tuple[str, int]:
+    """A file of a new name that nobody will take for a leftover (local_leftovers.py): its lock says that it is written.
+
+    Whoever removed it in the moment before it was locked left it without a name; then another one is made.
+    """
+    while True:
+        name = f"{NEW_PREFIX}{secrets.token_hex(12)}"
+        descriptor = os.open(name, _NEW, OBJECT_MODE, dir_fd=folder)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            except OSError:  # a file system without locks, where leftovers stay: none of them can be told
+                return name, descriptor
+            if os.fstat(descriptor).st_nlink:
+                return name, descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
 
 
 def _write(descriptor: int, data: bytes | BinaryIO, *, hashed: bool) -> bytes:

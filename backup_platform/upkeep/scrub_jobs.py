@@ -19,6 +19,7 @@ from backup_platform.upkeep.parity_making import look_at_parity, make_parity, pl
 from backup_platform.upkeep.scrub_calendar import current_settings, keep_busy, rate_of_one
 from backup_platform.upkeep.scrub_objects import scrub_snapshot, scrub_vault
 from backup_platform.upkeep.scrub_packs import scrub_copy, scrub_pack
+from backup_platform.upkeep.turns import Turn
 
 
 def scrub(job: Job) -> dict[str, Any]:
@@ -56,7 +57,7 @@ def _look(job: Job, rate: float) -> dict[str, Any]:
         if kind == "snapshot":
             return asdict(scrub_snapshot(UUID(name)))
         if kind == "vault":
-            return asdict(scrub_vault(UUID(name)))
+            return asdict(scrub_vault(UUID(name), Turn(lambda: renew(job)).check))
         look = scrub_pack if kind == "pack" else scrub_copy
         found = asdict(look(int(name), rate, lambda: renew(job)))
         look_at_parity(job.subject)

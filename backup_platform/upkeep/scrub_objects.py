@@ -15,6 +15,7 @@ from uuid import UUID
 from blake3 import blake3
 from django.utils import timezone
 
+from backup_platform.audit.services import record
 from backup_platform.catalog import stores
 from backup_platform.catalog.completion import check_snapshot_objects, complete_snapshot
 from backup_platform.catalog.damage import GOOD
@@ -23,12 +24,17 @@ from backup_platform.catalog.proposals import known_counts
 from backup_platform.catalog.scrubbing import COMMITTED, standing_records
 from backup_platform.secret_box import SecretUnreadable
 from backup_platform.storage.base import NotFound, Store, StoreError, StoreUnavailable
+from backup_platform.storage.local import LocalStore
+from backup_platform.storage.local_leftovers import Leftovers, remove_leftovers
 from backup_platform.targets.models import Target
 from backup_platform.targets.opening import open_store
+from backup_platform.upkeep.errors import TurnOver
 from backup_platform.upkeep.heal_places import READ_FROM, usual_key
 from backup_platform.upkeep.heal_standing import stand_in
 from backup_platform.upkeep.models import FindingKind, ScrubMark
 from backup_platform.upkeep.scrub_findings import close_healed, note_finding, note_healed, note_lost
+from backup_platform.upkeep.scrub_lifecycle import later_records
+from backup_platform.upkeep.scrub_wanted import Wanted
 from backup_platform.vaults.models import Vault
 from protocol.stored.errors import FormatError
 from protocol.stored.lifecycle import LifecycleEvent, LifecycleRecord, decode_lifecycle
@@ -36,15 +42,6 @@ from protocol.stored.references import ReferenceList, decode_references
 
 BROUGHT_BACK = "by whoever brought the right object back"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """An object that should stand somewhere: its key, how right bytes are told, and these bytes if the row has them."""
-
-    key: str
-    is_right: Callable[[bytes], bool]
-    known: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +62,9 @@ class LookedAt:
     objects: int = 0
     seen: list[Seen] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
+    leftovers: int = 0
+    leftover_bytes: int = 0
+    """Of files that a power cut left behind, and that were removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +86,12 @@ def scrub_snapshot(snapshot_id: UUID) -> LookedAt:
     if snapshot is None:
         return LookedAt()
     result = LookedAt()
-    targets = SnapshotCopy.objects.filter(snapshot=snapshot, objects_at__isnull=False, target__state__in=READ_FROM)
-    places = list(_places([copy.target for copy in targets.select_related("target")], result))
+    there = SnapshotCopy.objects.filter(snapshot=snapshot, objects_at__isnull=False, target__state__in=READ_FROM)
+    copies = list(there.select_related("target"))
+    places = list(_places([copy.target for copy in copies], result))
     _scrub(list(_of_snapshot(snapshot)), places, f"snapshot:{snapshot.pk}", snapshot.tenant_id, FindingKind.OBJECT,
            result)  # fmt: skip
+    _scrub_later_records(snapshot, places, {copy.target_id: copy.lifecycle for copy in copies}, result)
     _settle(snapshot)
     if not result.unread:
         mark = {"tenant_id": snapshot.tenant_id, "checked_at": timezone.now()}
@@ -97,8 +99,22 @@ def scrub_snapshot(snapshot_id: UUID) -> LookedAt:
     return result
 
 
-def scrub_vault(vault_id: UUID) -> LookedAt:
-    """Read a vault's standing records everywhere: its own record, wrapped secrets, machine records."""
+def _scrub_later_records(snapshot: Snapshot, places: list[_Somewhere], held: dict[UUID, int], result: LookedAt) -> None:
+    """The lifecycle records after the receipt: at home all of them, at a target as many as were copied there."""
+    subject, home = f"snapshot:{snapshot.pk}", places[0]
+    try:
+        for one in later_records(snapshot, _receipt(snapshot), home.store):
+            having = [at for at in places if at.target is None or held.get(at.target.pk, 0) >= one.number]
+            _scrub([one.wanted], having, subject, snapshot.tenant_id, FindingKind.OBJECT, result)
+    except StoreError as fault:
+        result.unread.append(f"{home.name}: {fault}")
+
+
+def scrub_vault(vault_id: UUID, heartbeat: Callable[[], object] = bool) -> LookedAt:
+    """Read a vault's standing records everywhere: its own record, wrapped secrets, machine records.
+
+    Leftovers of power cuts in its folders go as well; `heartbeat` is called meanwhile, and may raise to stop.
+    """
     vault = Vault.objects.filter(pk=vault_id).first()
     if vault is None or not Snapshot.objects.filter(vault=vault).exists():
         return LookedAt()
@@ -108,10 +124,30 @@ def scrub_vault(vault_id: UUID) -> LookedAt:
     newest = holding.select_related("target").order_by("target_id", "-pk").distinct("target_id")
     places = list(_places([copy.target for copy in newest], result))
     _scrub(wanted, places, f"vault:{vault.pk}", vault.tenant_id, FindingKind.RECORD, result)
+    for place in places:
+        _tidy(vault, place, result, heartbeat)
     if not result.unread:
         mark = {"tenant_id": vault.tenant_id, "checked_at": timezone.now()}
         ScrubMark.objects.update_or_create(vault=vault, defaults=mark)
     return result
+
+
+def _tidy(vault: Vault, place: _Somewhere, result: LookedAt, heartbeat: Callable[[], object]) -> None:
+    """Remove what power cuts left in the vault's folders of a directory, and write down how much it was."""
+    if not isinstance(place.store, LocalStore):
+        return
+    found = Leftovers()
+    try:
+        remove_leftovers(place.store, f"{vault.tenant_id.hex}/{vault.pk.hex}", found, heartbeat=heartbeat)
+    except StoreError as fault:
+        result.unread.append(f"{place.name}: {fault}")
+    except TurnOver:
+        pass  # the next look at the vault goes on
+    if found.files:
+        result.leftovers += found.files
+        result.leftover_bytes += found.bytes
+        record("store.leftovers_removed", actor="scrub", object=f"vault:{vault.pk}", tenant=vault.tenant_id,
+               place=place.name, files=found.files, bytes=found.bytes)  # fmt: skip
 
 
 def _places(targets: Iterable[Target], result: LookedAt) -> Iterator[_Somewhere]:

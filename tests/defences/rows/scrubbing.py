@@ -14,7 +14,61 @@ SOURCES = "backup_platform.upkeep.heal_sources"
 LOOKING = "backup_platform.upkeep.scrub_packs"
 PARITY = "backup_platform.upkeep.parity_code"
 
+LEFTOVERS = "backup_platform.storage.local_leftovers"
+TIDYING = "tests/storage/test_local_leftovers.py"
+LIFECYCLES = "tests/upkeep/test_scrub_lifecycle.py"
+LOOKING_AT_OBJECTS = "backup_platform.upkeep.scrub_objects"
+
 ROWS = (
+    defence(
+        "leftovers-that-are-written",
+        "law 1",
+        "A hidden file that somebody is writing is no leftover of a power cut, however old it looks.",
+        Edit(f"{LEFTOVERS}:_remove", "or not _is_nobodys(descriptor)", ""),
+        f"{TIDYING}::test_what_is_being_written_stays_however_old_it_looks",
+        f"{TIDYING}::test_what_another_process_writes_stays_until_that_process_has_died",
+    ),
+    defence(
+        "leftovers-are-old",
+        "law 1",
+        "A young hidden file stays, for another host's locks may not be seen.",
+        Edit(f"{LEFTOVERS}:_remove", "or now - touched < OLD_SECONDS", ""),
+        f"{TIDYING}::test_a_young_file_stays",
+    ),
+    defence(
+        "leftovers-without-locks",
+        "law 7",
+        "Where locks cannot be asked for, no hidden file is taken for a leftover.",
+        Edit(f"{LEFTOVERS}:_is_nobodys", "return False", "pass"),
+        f"{TIDYING}::test_where_locks_cannot_be_asked_for_nothing_is_removed_and_writing_goes_on",
+    ),
+    defence(
+        "leftovers-and-new-files",
+        "law 1",
+        "A file that was removed in the moment before its writer locked it is made again.",
+        Edit("backup_platform.storage.local:_new_file", "if os.fstat(descriptor).st_nlink:", "if True:"),
+        f"{TIDYING}::test_a_file_that_was_removed_before_its_writer_locked_it_is_made_again",
+        fails_as="base.NotFound",
+    ),
+    defence(
+        "later-lifecycle-records",
+        "law 2",
+        "Every lifecycle record is read by scrub and healed, not the receipt alone.",
+        Edit(
+            f"{LOOKING_AT_OBJECTS}:scrub_snapshot",
+            "_scrub_later_records(snapshot, places, {copy.target_id: copy.lifecycle for copy in copies}, result)",
+            "pass",
+        ),
+        f"{LIFECYCLES}::test_every_record_is_healed_from_its_row[2-flip]",
+        f"{LIFECYCLES}::test_every_record_is_healed_from_its_row[4-gone]",
+    ),
+    defence(
+        "later-lifecycle-records-unread",
+        "law 7",
+        "A store that cannot be asked for more lifecycle records leaves the snapshot due.",
+        Edit(f"{LOOKING_AT_OBJECTS}:_scrub_later_records", 'result.unread.append(f"{home.name}: {fault}")', "pass"),
+        f"{LIFECYCLES}::test_a_store_that_cannot_be_asked_for_more_records_leaves_the_snapshot_due",
+    ),
     defence(
         "scrub-reads-the-place-itself",
         "law 2",
