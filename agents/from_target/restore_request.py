@@ -48,7 +48,7 @@ class Asker:
     @classmethod
     def from_environment(cls, bucket: str) -> Asker:
         """With the variables that `obstore` reads too. UsageFault without a key in them."""
-        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+        region = os.environ.get("AWS_REGION") or "us-east-1"
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         access, secret = os.environ.get("AWS_ACCESS_KEY_ID", ""), os.environ.get("AWS_SECRET_ACCESS_KEY", "")
         if not access or not secret:
