@@ -26,6 +26,7 @@ from tests.defences.rows import (
     retention,
     scrubbing,
     sealing,
+    slow_targets,
     storage_faults,
     storage_pages,
     storage_review,
@@ -38,6 +39,7 @@ ROWS: tuple[Defence, ...] = tuple(
     sorted(
         (
             *sealing.ROWS,
+            *slow_targets.ROWS,
             *keys.ROWS,
             *reading.ROWS,
             *reclaim.ROWS,
