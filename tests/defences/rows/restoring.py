@@ -9,6 +9,7 @@ from tests.defences.removal import Edit, Swap
 
 HOSTILE = "tests/restore/test_hostile_manifests.py"
 READING = "tests/restore/test_reading.py"
+RESUMING = "tests/restore/test_resuming.py"
 SPLIT = "agents.engine.open_directories:split_path"
 FINISH = "agents.engine.placing:FilePlacing.finish"
 ADDS_UP = f"{HOSTILE}::test_content_that_does_not_add_up_leaves_no_file"
@@ -189,6 +190,27 @@ ROWS = (
             Edit(SMALL, *NO_SMALL_HASH),
         ),
         f"{READING}::test_chunk_of_right_seal_and_wrong_content_costs_its_file",
+    ),
+    defence(
+        "resume-by-content",
+        "law 8",
+        "A file of an earlier restore counts only by the hash of its content.",
+        Edit("agents.engine.placing:Placer.keeps", "if _digest(file) != entry.digest:", "if False:"),
+        f"{RESUMING}::test_a_file_of_the_same_size_with_other_content_is_replaced",
+    ),
+    defence(
+        "resume-not-through-links",
+        "law 8",
+        "A file that has another name, outside of the target perhaps, is never given owner, mode or times.",
+        Edit("agents.engine.placing:Placer.keeps", "found.st_nlink != 1", "False"),
+        f"{RESUMING}::test_what_somebody_else_has_another_name_of_is_not_touched",
+    ),
+    defence(
+        "from-target-cold-is-not-lost",
+        "law 7",
+        "While packs of a store lie in cold storage, what is in no other pack is not called lost.",
+        Edit("agents.from_target.records:RecordReader._lost", "if self._index.cold.packs", "if False"),
+        "tests/rebuild/test_from_cold_target.py::test_what_may_be_in_a_cold_pack_is_not_called_lost",
     ),
     defence(
         "scan-no-follow",

@@ -12,6 +12,7 @@ COPY = "tests/tiering/test_copying.py"
 EVICT = "tests/tiering/test_evicting.py"
 DRAIN = "tests/tiering/test_draining.py"
 READ = "tests/tiering/test_reading_remote.py"
+HOME_GONE = "tests/end_to_end/test_home_is_gone.py"
 
 ROWS = (
     defence(
@@ -115,6 +116,28 @@ ROWS = (
         f"{READ}::test_targets_that_are_away_say_nothing_about_the_pack",
         f"{READ}::test_one_target_that_is_away_and_one_that_lost_it_say_nothing_either",
         fails_as="errors.RecordLost",
+    ),
+    defence(
+        "remote-cold-is-not-lost",
+        "law 7",
+        "A pack that is cold at its target is neither lost nor damaged.",
+        Edit("backup_platform.catalog.remote_files:RemoteFile._ask", "if cold:", "if False:"),
+        f"{READ}::test_a_pack_in_a_cold_class_is_neither_called_lost_nor_asked_for_by_reading",
+        fails_as="errors.RecordLost",
+    ),
+    defence(
+        "root-error-is-not-absence",
+        "law 7",
+        "A root is lost only when every place of it has answered: a target that is away leaves it open.",
+        Edit("backup_platform.catalog.object_reading:read_object", "if away:", "if False:"),
+        f"{HOME_GONE}::test_a_bucket_that_is_away_or_rotten_is_not_believed",
+    ),
+    defence(
+        "root-by-its-digest",
+        "law 8",
+        "What a target gives for a root counts only if it is the root that was committed.",
+        Edit("backup_platform.catalog.object_reading:read_object", "and right(data)", ""),
+        f"{HOME_GONE}::test_a_bucket_that_is_away_or_rotten_is_not_believed",
     ),
     defence(
         "remote-any-copy",
