@@ -22,6 +22,7 @@ from backup_platform.policies.models import Policy
 from backup_platform.policies.registry import check_settings
 from backup_platform.retention.errors import RetentionRefused
 from backup_platform.retention.holds import release_hold, set_hold
+from backup_platform.retention.holds_extending import extend_hold
 from backup_platform.retention.models import Hold, HoldScope
 from backup_platform.retention.one_preview import PreviewBusy, one_preview
 from backup_platform.retention.previewing import preview_now, preview_policy
@@ -184,6 +185,12 @@ class HoldSerializer(serializers.ModelSerializer):
                             "released_by", "released_at", "released_because"]  # fmt: skip
 
 
+class NewEndSerializer(serializers.Serializer):
+    """A later end, or none."""
+
+    until = serializers.DateTimeField(allow_null=True, help_text="null: until it is released.")
+
+
 class HoldsNewestFirst(NewestFirst):
     """Pages of holds."""
 
@@ -224,3 +231,13 @@ class HoldViewSet(mixins.CreateModelMixin, viewsets.ReadOnlyModelViewSet):
         done = _refusable(lambda: release_hold(hold, by=asking(request), because=asked.validated_data["reason"]))
         hold.refresh_from_db()
         return Response(HoldSerializer(hold).data, status=status.HTTP_200_OK if done else status.HTTP_202_ACCEPTED)
+
+    @extend_schema(request=NewEndSerializer, responses={201: HoldSerializer})
+    @action(detail=True, methods=["post"], pagination_class=None)
+    def extend(self, request: Request, pk: str | None = None) -> Response:
+        """Let it end later, or not by itself: answered by the hold that follows this one, the same but for its end."""
+        asked = NewEndSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        hold, until = self.get_object(), asked.validated_data["until"]
+        following = _refusable(lambda: extend_hold(hold, until, by=asking(request)))
+        return Response(HoldSerializer(following).data, status=status.HTTP_201_CREATED)

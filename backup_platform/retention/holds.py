@@ -25,11 +25,14 @@ from backup_platform.vaults.models import Vault
 from .defaults import delays_of
 from .ending import ended
 from .errors import RetentionRefused
+from .holding import in_force
 from .models import Hold, HoldScope
 from .running import ask_tenant
 from .turns import take_turn
 
 MANAGE = "holds.manage"
+MOST_IN_FORCE = 500
+"""Of one tenant: each is a condition in every query about what may go, and in every look at a snapshot."""
 
 
 def set_hold(
@@ -53,18 +56,19 @@ def set_hold(
                 scope=HoldScope(scope), received_from=received_from, received_until=received_until, until=until,
                 set_by=actor[:200])  # fmt: skip
     with tenant_scope(tenant), transaction.atomic(), ExitStack() as locks:
-        _wait_for_reclaim(locks, tenant)  # before the turn, as reclaim takes them: else each may wait for the other
+        wait_for_reclaim(locks, tenant)  # before the turn, as reclaim takes them: else each may wait for the other
         take_turn(tenant.pk)  # a run that expires snapshots just now ends first, or waits for this hold
         _check_times(hold, timezone.now())
+        _check_number(tenant)
         _aim(hold, about)
         hold.needs_second = delays_of(tenant.pk).release_needs_second
         hold.save(force_insert=True)
-        record_audit("hold.set", actor=actor, object=f"hold:{hold.pk}", tenant=tenant, **_facts(hold))
+        record_audit("hold.set", actor=actor, object=f"hold:{hold.pk}", tenant=tenant, **facts_of(hold))
         ask_tenant(tenant.pk)
     return hold
 
 
-def _wait_for_reclaim(locks: ExitStack, tenant: Tenant) -> None:
+def wait_for_reclaim(locks: ExitStack, tenant: Tenant) -> None:
     """What reclaims works under a vault's exclusive lock: it has seen this hold, or has ended before."""
     for number in Vault.objects.filter(tenant=tenant).order_by("number").values_list("number", flat=True):
         locks.enter_context(vault_lock(number, shared=True))
@@ -133,6 +137,15 @@ def _check_times(hold: Hold, now: datetime) -> None:
         raise RetentionRefused("It covers no time: “received from” lies not before “received until”.")
 
 
+def _check_number(tenant: Tenant) -> None:
+    """In the tenant's turn, so that two at once do not both take the last place."""
+    if in_force(tenant.pk, timezone.now()).count() >= MOST_IN_FORCE:
+        raise RetentionRefused(
+            f"{MOST_IN_FORCE} legal holds are in force here, and there can be no more. Release those whose matter is "
+            "over, or set one that covers more: a machine, what a policy makes, or everything."
+        )
+
+
 KINDS: Mapping[str, type[Any]] = {HoldScope.MACHINE: Machine, HoldScope.POLICY: Policy, HoldScope.SNAPSHOT: Snapshot}
 
 
@@ -156,7 +169,8 @@ def _line(text: str, most: int, otherwise: str) -> str:
     return kept
 
 
-def _facts(hold: Hold) -> dict[str, Any]:
+def facts_of(hold: Hold) -> dict[str, Any]:
+    """What the audit says of a hold that is set."""
     about = hold.machine_id or hold.policy_id or hold.snapshot_id
     times = {"received_from": hold.received_from, "received_until": hold.received_until, "until": hold.until}
     return {"case": hold.case, "reason": hold.reason, "scope": hold.scope, **({"about": about} if about else {}),

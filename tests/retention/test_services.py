@@ -189,3 +189,21 @@ def test_a_snapshot_says_why_it_stays_and_what_is_announced(ours, machine):
         assert verdict_of(again(new)).decision.is_open
     assert words.startswith("Stays as long as that is so: no rule lets anything expire.")
     assert "UTC on: last 1." in words
+
+
+@pytest.mark.defence
+def test_holds_are_bounded_and_those_that_have_ended_make_room(ours, theirs, machine, monkeypatch):
+    from backup_platform.retention import holds
+
+    monkeypatch.setattr(holds, "MOST_IN_FORCE", 3)
+    made = [set_hold(ours.tenant, f"case {number}", "why", by="test") for number in range(3)]
+    with pytest.raises(RetentionRefused, match="3 legal holds are in force here, and there can be no more"):
+        set_hold(ours.tenant, "one more", "why", by="test", scope="machine", about=machine)
+    set_hold(theirs.tenant, "another tenant's", "why", by="test")
+    assert release_hold(made[0], by="test", because="over")
+    set_hold(ours.tenant, "one more", "why", by="test")
+    with tenant_scope(ours.tenant):
+        Hold.objects.filter(pk=made[1].pk).update(until=timezone.now() - DAY)
+    set_hold(ours.tenant, "in place of the one whose end has come", "why", by="test")
+    with pytest.raises(RetentionRefused, match="Release those whose matter is over"):
+        set_hold(ours.tenant, "too many", "why", by="test")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
@@ -19,6 +19,7 @@ from backup_platform.console.site import asking
 from backup_platform.retention.errors import RetentionRefused
 from backup_platform.retention.holding import covered
 from backup_platform.retention.holds import MANAGE, release_hold, set_hold, withdraw_request
+from backup_platform.retention.holds_extending import extend_hold, read_end
 from backup_platform.retention.models import Hold, HoldScope
 from backup_platform.tenants.access import can
 
@@ -35,6 +36,15 @@ class HoldForm(forms.ModelForm):
     class Meta:
         model = Hold
         fields = ("tenant", *WRITTEN)
+        labels: ClassVar = {"scope": "What it covers", "until": "Ends"}
+        help_texts: ClassVar = {"scope": "What is there now, and what comes later. Name it in one of the three fields below, "
+                                         "unless it is everything."}  # fmt: skip
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        for name in ("received_from", "received_until", "until"):
+            if name in self.fields:
+                _name_parts(self.fields[name])
 
     def clean(self):
         super().clean()
@@ -60,6 +70,18 @@ class HoldForm(forms.ModelForm):
         """What the service saved."""
         self.save_m2m: Any = lambda: None
         return self.saved
+
+
+def _name_parts(field):
+    """Say what the two halves of a time are: a label names only the first."""
+    for part, words in zip(field.widget.widgets, ("date", "time, UTC"), strict=True):
+        part.attrs["aria-label"] = f"{field.label}: {words}"
+
+
+def _plain(widget):
+    """Without buttons that make or change the other row in a pop-up."""
+    for name in ("can_add_related", "can_change_related", "can_delete_related", "can_view_related"):
+        setattr(widget, name, False)
 
 
 class InForce(admin.SimpleListFilter):
@@ -89,7 +111,7 @@ class HoldAdmin(AskingAdmin, TenantModelAdmin):
     search_fields = ["case", "reason"]
     list_select_related = ["tenant", "machine", "policy"]
     when_empty = "A legal hold keeps what it covers from expiring, whatever the rules say, until it is released."
-    actions_detail = ["release", "leave"]
+    actions_detail = ["extend", "release", "leave"]
     shown = ("case", "reason", "state_shown", "scope_shown", "covers_shown", "received_shown", "until_shown",
              "second_shown", "set_by", "set_shown", "asked_by", "asked_because", "released_by", "released_because",
              "released_shown", "tenant")  # fmt: skip
@@ -104,7 +126,11 @@ class HoldAdmin(AskingAdmin, TenantModelAdmin):
         """The form, knowing who asks."""
         if obj is None:
             kwargs["form"] = type("HoldForm", (HoldForm,), {"asker": asking(request)})
-        return super().get_form(request, obj, change=change, **kwargs)
+        form = super().get_form(request, obj, change=change, **kwargs)
+        for name in ("machine", "policy", "snapshot"):
+            if name in form.base_fields:
+                _plain(form.base_fields[name].widget)
+        return form
 
     def save_model(self, request, obj, form, change):
         """The form has saved it by the service."""
@@ -122,6 +148,23 @@ class HoldAdmin(AskingAdmin, TenantModelAdmin):
             return False
         row = self.get_object(request, object_id) if object_id else None
         return row is None or bool(row.asked_by)
+
+    def has_extend_permission(self, request, object_id=None):
+        """Whether this hold has an end, and this person may move it."""
+        if not self.has_release_permission(request, object_id):
+            return False
+        row = self.get_object(request, object_id) if object_id else None
+        return row is None or bool(row.until and not row.asked_by)
+
+    @action(description="Extend", icon="more_time", permissions=["extend"])
+    def extend(self, request, object_id):
+        """Ask until when, then set the hold that follows. A GET only asks."""
+
+        def act(hold, written):
+            following = extend_hold(hold, read_end(written), by=asking(request))
+            return f"It stays in force until {self.until_shown(following)}: as a hold of its own, beside this one."
+
+        return self._act(request, object_id, _extend_question, act)
 
     @action(description="Release", icon="lock_open", variant=ActionVariant.DANGER, permissions=["release"])
     def release(self, request, object_id):
@@ -187,6 +230,13 @@ class HoldAdmin(AskingAdmin, TenantModelAdmin):
     @display(description="Released")
     def released_shown(self, hold):
         return showing.moment(hold.released_at)
+
+
+def _extend_question(hold):
+    text = "What it covers stays covered without a gap. A hold follows this one, the same but for its end."
+    value = f"{hold.until:%Y-%m-%d %H:%M}" if hold.until else ""
+    return Question(f"Extend the hold “{hold.case}”?", (text,), "Extend it", danger=False, optional=True, value=value,
+                    reason="New end, UTC (empty: until it is released)")  # fmt: skip
 
 
 def _release_question(hold):

@@ -8,6 +8,7 @@ from tests.defences.removal import Edit
 PLANNING = "tests/retention/test_planning.py"
 SHRINKING = "tests/retention/test_shrinking.py"
 EXPIRING = "tests/retention/test_expiring.py"
+EXTENDING = "tests/retention/test_extending_holds.py"
 SERVICES = "tests/retention/test_services.py"
 LIFECYCLE = "tests/retention/test_lifecycle.py"
 RETENTION = "backup_platform.retention"
@@ -33,6 +34,27 @@ ROWS = (
         "The marking itself asks for holds again, so that a decision that was made before one expires nothing.",
         Edit(f"{RETENTION}.expiring:_mark", "rows.exclude(held(tenant_id, now))", "rows"),
         f"{EXPIRING}::test_a_hold_that_comes_after_the_decision_still_holds",
+    ),
+    defence(
+        "extensions-end-later",
+        "law 4",
+        "Extending a hold lets nothing go earlier, so it is no way around a second person.",
+        Edit(f"{RETENTION}.holds_extending:_check", "if until is not None and until <= row.until:", "if False:"),
+        f"{EXTENDING}::test_an_extension_ends_later_and_nothing_else",
+    ),
+    defence(
+        "extensions-still-take-two",
+        "law 4",
+        "A hold whose release takes two persons keeps that when it is extended.",
+        Edit(f"{RETENTION}.holds_extending:extend_hold", "row.needs_second or", "False or"),
+        f"{EXTENDING}::test_a_hold_that_takes_two_persons_still_does_after_an_extension",
+    ),
+    defence(
+        "holds-are-bounded",
+        "law 10",
+        "A tenant has so many holds in force and no more.",
+        Edit(f"{RETENTION}.holds:set_hold", "_check_number(tenant)", "pass"),
+        f"{SERVICES}::test_holds_are_bounded_and_those_that_have_ended_make_room",
     ),
     defence(
         "releases-take-two",

@@ -92,12 +92,12 @@ ROWS = (
         "A hold and reclaim take their locks in the same order, so neither is broken off for the other.",
         Edit(
             "backup_platform.retention.holds:set_hold",
-            "_wait_for_reclaim(locks, tenant)  # before",
+            "wait_for_reclaim(locks, tenant)  # before",
             "pass  # before",
             more=(
                 (
                     "_check_times(hold, timezone.now())",
-                    "_wait_for_reclaim(locks, tenant); _check_times(hold, timezone.now())",
+                    "wait_for_reclaim(locks, tenant); _check_times(hold, timezone.now())",
                 ),
             ),
         ),
