@@ -195,11 +195,16 @@ class Arriving:
             self._begin_flush()
 
     def _begin_flush(self) -> asyncio.Task[None]:
-        pending, self._pending = self._pending, Pending([], self._pending.through)
         assert self._pack is not None
-        task = self._flushing = self._loop.create_task(self._flush(self._pack, pending))
+        task = self._flushing = self._loop.create_task(self._flush_in_turn(self._pack))
         task.add_done_callback(self._flushed)
         return task
+
+    async def _flush_in_turn(self, pack: OpenPack) -> None:
+        """A flush that has to wait for others covers what was appended meanwhile: fewer and larger ones under load."""
+        async with self._packs.pools.flushes:
+            pending, self._pending = self._pending, Pending([], self._pending.through)
+            await self._flush(pack, pending)
 
     async def _flush(self, pack: OpenPack, pending: Pending) -> None:
         await self._packs.pools.disk(pack.writer.sync)

@@ -60,6 +60,8 @@ class GatewayLimits:
     append_batch: int = 8 * MIB
     flush_bytes: int = 16 * MIB
     flush_seconds: float = 1
+    flushes: int = 4
+    """Flushes at the same time: a disk and a database do not get faster by more, and who waits gathers more for one."""
     pack_bytes: int = 64 * MIB
     pack_records: int = 65_536
     """Records of a pack: its index is held in memory while it is open, and one-byte chunks would make it 300 MiB. Far

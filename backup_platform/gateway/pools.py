@@ -30,6 +30,7 @@ class Pools:
     """Disk, database, the control desk and restore reads apart, so that a slow one does not hold up the others."""
 
     def __init__(self, limits: GatewayLimits) -> None:
+        self.flushes = asyncio.Semaphore(limits.flushes)
         self._connections: list[BaseDatabaseWrapper] = []
         self._disk = ThreadPoolExecutor(limits.disk_threads, "gateway-disk")
         self._database = ThreadPoolExecutor(limits.database_threads, "gateway-database", self._join)

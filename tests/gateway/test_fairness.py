@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from backup_platform.catalog import arrivals
 from backup_platform.catalog import commit as committing
 from backup_platform.catalog.commit import MissingIds
 from backup_platform.gateway.limits import GatewayLimits
@@ -13,7 +14,7 @@ from backup_platform.jobs import agent_jobs
 from backup_platform.jobs.models import JobOrigin
 from backup_platform.policies.models import Policy
 from backup_platform.tenants.scope import tenant_scope
-from tests.gateway.agent_peer import AgentPeer, contents
+from tests.gateway.agent_peer import AgentPeer, contents, wait_until
 from tests.gateway.daemon_peer import DaemonPeer
 
 
@@ -80,3 +81,33 @@ def test_jobs_are_offered_while_every_thread_of_the_database_is_in_a_commit(gate
         slow.join(60)
         agent.close()
         daemon.close()
+
+
+def test_flush_that_waits_for_others_covers_what_came_meanwhile(gateway_factory, stage, strongroom_home, monkeypatch):
+    real, covered = arrivals.record_arrivals, []
+    entered, go_on = threading.Event(), threading.Event()
+
+    def record(session, fence, pack, rows):
+        covered.append(len(rows))
+        if len(covered) == 1:
+            entered.set()
+            assert go_on.wait(30)
+        return real(session, fence, pack, rows)
+
+    def written() -> int:
+        return sum(path.stat().st_size for path in strongroom_home.rglob("*.open"))
+
+    monkeypatch.setattr(arrivals, "record_arrivals", record)
+    gateway, five = gateway_factory(limits=GatewayLimits(flushes=1, flush_seconds=0.01)), contents(5)
+    with AgentPeer(gateway, stage.machine("first")) as first, AgentPeer(gateway, stage.machine("second")) as second:
+        first.begin()
+        first.put(b"one")
+        assert entered.wait(30)
+        second.begin()
+        for content in five:  # the flush is due after the first of them
+            before = written()
+            second.put(content)
+            wait_until(lambda before=before: written() > before)
+        go_on.set()
+        second.wait_stored(5)
+    assert covered == [1, 5]
