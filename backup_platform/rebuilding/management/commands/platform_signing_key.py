@@ -39,7 +39,7 @@ class Command(OperatorCommand):
         except OSError as fault:
             raise CommandError(f"{out}: {(fault.strerror or 'cannot be used').lower()}.") from None
         self.stdout.write(f"The platform signs its own backups with this key: {signer}")
-        self.stdout.write(f"Its newest backup is number {number}." if number else "It has made no backup yet.")
+        self.stdout.write(f"It has numbered its backups up to {number}." if number else "It has made no backup yet.")
         self._advise(out, replaced=options["replace"])
 
     def _told(self, out: Path | None, *, replace: bool) -> str:
