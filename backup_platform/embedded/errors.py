@@ -28,5 +28,9 @@ class HomeUnusable(EmbeddedError):
     """The home, or a server's data directory, is missing, foreign, damaged or full."""
 
 
+class WrongSetting(EmbeddedError):
+    """A variable of the environment says what cannot be."""
+
+
 class ServerFailed(EmbeddedError):
     """A server did not start, or did not answer in time."""

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
 from backup_platform import dispatch
 from backup_platform.dispatch import TIER
 from backup_platform.embedded import readiness
 from backup_platform.embedded.child import Recipe
+from backup_platform.embedded.errors import WrongSetting
 from backup_platform.embedded.postgres import Postgres
 from backup_platform.settings.environment import broker_from_redis_url
 
@@ -89,6 +91,14 @@ class InstanceEnvironment:
         kept.update({name: value for name, value in os.environ.items() if name.startswith("STRONGROOM_")})
         kept["PYTHONPATH"] = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")]))
         return {**kept, "PYTHONUNBUFFERED": "1", **self.shared(), **more}
+
+
+def check_settings() -> None:
+    """Look at what the environment asks for before anything is started. Raises WrongSetting."""
+    try:
+        dispatch.tier_processes()
+    except ImproperlyConfigured as fault:
+        raise WrongSetting(str(fault), "Correct it, and start again.") from None
 
 
 def platform_recipes(instance: InstanceEnvironment, logs: Path, postgres: Postgres) -> list[Recipe]:

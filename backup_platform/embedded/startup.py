@@ -22,6 +22,7 @@ from backup_platform.embedded.platform_processes import (
     MANAGE,
     Addresses,
     InstanceEnvironment,
+    check_settings,
     platform_recipes,
 )
 from backup_platform.embedded.ports import Reservation, reserve_port
@@ -84,6 +85,7 @@ class Running:
 @contextlib.asynccontextmanager
 async def running_platform(wishes: Wishes, say: Callable[[str], None]) -> AsyncIterator[Running]:
     """The platform, serving for as long as the context lasts. Raises EmbeddedError if it cannot be."""
+    check_settings()
     account = find_account()
     home = open_home(wishes.home, account)
     with (

@@ -34,6 +34,9 @@ TOO_SLOW = "It is too slow"
 Result = TypeVar("Result")
 
 
+_kept_alive: ContextVar[Callable[[], object]] = ContextVar("kept_alive", default=bool)
+
+
 class TooSlow(StoreUnavailable):
     """The store gave or took too little for too long. Nothing is concluded from it but that."""
 
@@ -50,6 +53,7 @@ class Pace:
         self.size, self._beat = size, beat
         self._began, self._seconds = time.monotonic(), allowance(size)
         self._excused, self._moved, self._stopped = 0.0, 0, False
+        self._keep = _kept_alive.get()
         self._lock, self._thread = threading.Lock(), threading.get_ident()
 
     @property
@@ -94,6 +98,7 @@ class Pace:
             raise self.fault()
         if threading.get_ident() == self._thread:
             self._beat(min(self._moved, self.size))
+            self._keep()
 
     def fault(self) -> TooSlow:
         """What to say of a store whose time is over."""
@@ -119,6 +124,16 @@ def at_least(size: int, beat: Callable[[int], object] = bool) -> Iterator[Pace]:
         yield pace
     finally:
         _in_force.reset(token)
+
+
+@contextmanager
+def kept_alive(keep: Callable[[], object]) -> Iterator[None]:
+    """Have `keep` called, often, by whatever is held to a pace inside the block: for long work of many exchanges."""
+    token = _kept_alive.set(keep)
+    try:
+        yield
+    finally:
+        _kept_alive.reset(token)
 
 
 def pace_in_force() -> Pace | None:

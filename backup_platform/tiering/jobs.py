@@ -18,9 +18,10 @@ from backup_platform.jobs.renewing import paced_renewal
 from backup_platform.jobs.running import StillWaiting
 from backup_platform.jobs.services import renew
 from backup_platform.storage.base import StoreError
-from backup_platform.storage.pace import at_least
+from backup_platform.storage.pace import at_least, kept_alive
 from backup_platform.targets.models import Target, TargetState
 from backup_platform.targets.queries import target_by_id
+from backup_platform.tenants.scope import without_tenant_scope
 from backup_platform.tiering.completeness import note_complete
 from backup_platform.tiering.copying import LONG_TURN, copy_to
 from backup_platform.tiering.draining import drain, remove_leaving
@@ -116,13 +117,25 @@ def work_on_target(job: Job) -> dict[str, Any]:
     try:
         if target.state != TargetState.DRAINING:
             return {"removed": remove_leaving(target), "snapshots": note_complete(target)}
-        left = drain(target, lambda: renew(job) and time.monotonic() < until)
+        with kept_alive(_renewal(job)):
+            left = drain(target, lambda: renew(job) and time.monotonic() < until)
         return {"staying": left.staying, "leaving": left.leaving}
     except TargetTrouble as fault:
         note_failure(target, fault)
         return {"away": str(fault)}
     except (RecordUnavailable, StoreError) as fault:
         raise StillWaiting(str(fault)) from fault
+
+
+def _renewal(job: Job) -> Callable[[], bool]:
+    """Renews a claim, at its own pace, from inside the scope of whichever tenant's pack is at hand."""
+    beat = paced_renewal(job)
+
+    def keep() -> bool:
+        with without_tenant_scope("the job of a shared target belongs to no tenant"):
+            return beat()
+
+    return keep
 
 
 class _Beats:

@@ -20,7 +20,7 @@ import pytest
 from backup_platform.embedded.child import ends_with_parent
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-START_SECONDS = 100
+START_SECONDS = 240
 STOP_SECONDS = 90
 OWN = ("STRONGROOM_", "DATABASE_", "REDIS_", "DJANGO_")
 

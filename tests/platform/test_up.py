@@ -159,6 +159,13 @@ def test_taken_port_is_refused_in_one_sentence(platform: Platform) -> None:
     assert "Traceback" not in refused.stderr
 
 
+def test_too_few_processes_for_slow_buckets_are_refused_in_one_sentence(platform: Platform) -> None:
+    refused = manage(platform.home, "up", STRONGROOM_TIER_PROCESSES="2")
+    assert refused.returncode == 1
+    assert "STRONGROOM_TIER_PROCESSES must be 3 or more" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 def test_swapped_or_missing_database_is_never_made_anew(platform: Platform) -> None:
     servers = Path(json.loads((platform.home / "instance.json").read_text())["servers"])
     (servers / "postgres").rename(servers / "aside")

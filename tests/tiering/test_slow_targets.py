@@ -18,8 +18,10 @@ from django.utils import timezone
 
 from backup_platform.catalog import stores
 from backup_platform.catalog.leases import pack_lease
-from backup_platform.catalog.models import Copy
+from backup_platform.catalog.models import Copy, Pack
+from backup_platform.jobs import renewing
 from backup_platform.jobs.models import Job
+from backup_platform.jobs.services import renew
 from backup_platform.notifications.models import Alert
 from backup_platform.storage import pace
 from backup_platform.targets import buckets
@@ -30,7 +32,8 @@ from backup_platform.tenants.scope import without_tenant_scope
 from backup_platform.tiering import copying, patience
 from backup_platform.tiering import jobs as tiering
 from backup_platform.tiering.copying import copy_to
-from backup_platform.tiering.models import Patience
+from backup_platform.tiering.models import EvictWhen, Patience
+from backup_platform.tiering.services import start_drain
 from tests.slow_line import SlowLine
 from tests.tiering.stage import run_all, tick, ticks, wake_all
 
@@ -190,6 +193,25 @@ def test_a_worker_that_is_told_to_stop_ends_the_upload_at_once_and_leaves_no_par
     assert time.monotonic() - began < 60
     assert not parts_left(s3_server, bucket)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("part")]
+
+
+def test_a_drain_that_sends_one_pack_for_long_keeps_its_claim(
+    pack, line, make_target, make_rule, s3_target_row, monkeypatch
+):
+    old = make_target()
+    make_rule(old, evict_when=EvictWhen.DAYS)
+    ticks(lambda: Pack.objects.get().place == "remote", most=5)
+    make_rule(s3_target_row(url=line.url))
+    monkeypatch.setattr(pace, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(tiering, "paced_renewal", lambda job: renewing.paced_renewal(job, pace=0.1))
+    renewed: list[bool] = []
+    monkeypatch.setattr(renewing, "renew", lambda job: renewed.append(renew(job)) or renewed[-1])
+    start_drain(row_of(old), "user boss")
+    line.rate = SIZE / 3
+    tick()
+    assert Copy.objects.get(target=old).state == "leaving"
+    assert len(renewed) > 5, "while the pack was sent to where it is to lie from now on"
+    assert all(renewed)
 
 
 def test_parts_that_a_killed_worker_left_are_removed_by_the_next_attempt(bucket, pack, s3_server):
