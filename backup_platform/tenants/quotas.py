@@ -93,7 +93,7 @@ def check_room_for_machine(tenant_id: UUID) -> None:
         if _counted_machines().count() < quota:
             return
     raise QuotaUsedUp(
-        f"This tenant may have {quota:,} machines and has as many. Decommission or revoke one that is not there any"
+        f"This tenant may have {_some(quota)} and has as many. Decommission or revoke one that is not there any"
         " more, or ask the operator of the platform for a larger quota."
     )
 
@@ -101,6 +101,10 @@ def check_room_for_machine(tenant_id: UUID) -> None:
 def _counted_machines() -> Any:
     """Machines that are here or wait for approval; who was revoked or decommissioned takes no place."""
     return apps.get_model("fleet", "Machine").objects.filter(state__in=("active", "pending"))
+
+
+def _some(machines: int) -> str:
+    return "1 machine" if machines == 1 else f"{machines:,} machines"
 
 
 def _check(quota_bytes: int | None, quota_machines: int | None) -> None:

@@ -135,7 +135,7 @@ def test_an_enrolment_beyond_the_quota_of_machines_is_refused_with_a_sentence(wo
 
     ours, _ = worlds
     set_quota(ours.tenant.pk, None, machines=1)
-    with pytest.raises(TermsRefused, match="may have 1 machines and has as many"):
+    with pytest.raises(TermsRefused, match="may have 1 machine and has as many"):
         create_token(ours.vault, bytes(32), BLOB, actor="tests")
     with without_tenant_scope("test"):
         assert EnrollmentToken.objects.filter(tenant=ours.tenant).count() == 1

@@ -100,6 +100,6 @@ def test_a_machine_beyond_the_quota_is_told_so_and_its_string_works_later(world:
     set_quota(world, machines=1)
     said = newcomer.run("enroll", string, "--name", "newcomer")
     assert said.code == 5, said
-    assert "may have 1 machines and has as many" in said.err
+    assert "may have 1 machine and has as many" in said.err
     set_quota(world, machines=2)
     assert newcomer.run("enroll", string, "--name", "newcomer").code == 0

@@ -209,7 +209,7 @@ def test_a_machine_beyond_the_quota_is_not_enrolled_and_its_token_stays_good(gat
     with AgentPeer(gateway) as agent, pytest.raises(Failed) as failed:
         agent.ask(request)
     assert failed.value.code == FailureCode.TEMPORARY
-    assert "may have 1 machines and has as many" in failed.value.failure.message
+    assert "may have 1 machine and has as many" in failed.value.failure.message
     with tenant_scope(stage.vault.tenant_id):
         assert EnrollmentToken.objects.get().uses_left == 1
         assert Pack.objects.count() == 0

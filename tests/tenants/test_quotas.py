@@ -107,7 +107,7 @@ def test_usage_says_what_is_used_and_counts_machines_that_are_here_or_wait(vault
 
 def test_one_machine_more_than_the_quota_is_refused_and_one_that_left_makes_room(vault, machine):
     set_quota(vault.tenant_id, None, machines=1)
-    with pytest.raises(QuotaUsedUp, match="may have 1 machines and has as many"):
+    with pytest.raises(QuotaUsedUp, match="may have 1 machine and has as many"):
         check_room_for_machine(vault.tenant_id)
     with without_tenant_scope("test"):
         type(machine).objects.update(state=MachineState.REVOKED)
