@@ -53,6 +53,10 @@ class SnapshotAdmin(SnapshotRetention, SnapshotDrills, SnapshotRestores, TenantM
         ("Identity", {"fields": ["id_shown", "sequence", "vault", "tenant", "root_shown"]}),
     ]  # fmt: skip
 
+    def title_of(self, obj):
+        """Whose, and of when: its id says that to nobody."""
+        return f"{obj.machine.name} as of {obj.received_at:%Y-%m-%d %H:%M} UTC"
+
     def get_queryset(self, request):
         """Without the columns that hold a snapshot's references: they may be megabytes."""
         return super().get_queryset(request).defer("bitmap", "blocks", "recipients", "statement")

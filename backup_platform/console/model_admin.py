@@ -60,6 +60,17 @@ class StrongroomModelAdmin(ModelAdmin):
         """Whether this page allows the action, and the person's role does."""
         return action in self.allowed and may(actor_of(request), action, self.model._meta.label)
 
+    def title_of(self, obj: Any) -> str:
+        """What stands at the top of the object's page, where its own name says little. Empty: its own name."""
+        return ""
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """Django's, with the title for its page."""
+        found = super().get_object(request, object_id, from_field)
+        if found is not None and (title := self.title_of(found)):
+            found.shown_title = title
+        return found
+
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Django's question, answered by the role table."""
         return self.may(request, "view")

@@ -72,7 +72,7 @@ def _figures(job: Job, progress: dict[str, Any]) -> list[tuple[str, str]]:
         ("Rate", f"{showing.size(source['rate'])}/s" if source.get("rate") else ""),
         ("Remaining", f"about {showing.duration(source['remaining'])}" if source.get("remaining") else ""),
         ("File", str(source.get("file", ""))),
-        *((name.replace("_", " ").capitalize(), _whole(value)) for name, value in sorted(job.counts.items())),
+        *((name.replace("_", " ").capitalize(), _counted(name, value)) for name, value in sorted(job.counts.items())),
     ]
     return [(label, value) for label, value in rows if value]
 
@@ -82,6 +82,13 @@ def _of(progress: dict[str, Any], what: str, way: Any) -> str:
     if done is None:
         return ""
     return f"{way(done)} of {way(total)}" if total else str(way(done))
+
+
+def _counted(name: str, value: float) -> str:
+    """One of the figures of an agent's report. A code that says nothing is left out."""
+    if name == "exit_code" and not value:
+        return ""
+    return showing.size(int(value)) if name.startswith("bytes") else _whole(value)
 
 
 def _whole(count: float) -> str:

@@ -95,6 +95,10 @@ class TierRuleAdmin(RefusalsAsMessages, TenantModelAdmin):
     actions_detail = ["pause", "resume", "drain"]
     shown = ["target_shown", "copy_shown", "evict_shown", "state_shown", "lag_shown", "there_shown", "cost_shown"]
 
+    def title_of(self, obj):
+        """A rule has no name: its target has."""
+        return f"rule for {obj.target.name}"
+
     def get_urls(self):
         """Where packs are, for the list of targets: it counts whole tables, and a list must not wait for that."""
         return [path("places/", self.places_view, name="tiering_tierrule_places"), *super().get_urls()]
@@ -276,6 +280,10 @@ class CopyAdmin(TenantModelAdmin):
     fields = ["pack_shown", "target_shown", "state_shown", "fault", "size_shown", "key_shown", "written_shown",
               "checked_shown", "thaw_shown", "leaves_shown", "lock_shown", "tenant"]  # fmt: skip
 
+    def title_of(self, obj):
+        """Which pack, and where."""
+        return f"pack {obj.pack.uid.hex[:12]} at {obj.target.name}"
+
     def get_queryset(self, request):
         """With packs and targets, shared ones among them."""
         return super().get_queryset(request).select_related("pack", "target", "tenant")
@@ -337,6 +345,10 @@ class SnapshotCopyAdmin(TenantModelAdmin):
     when_empty = "Once a tier rule copies packs to a target, each snapshot that is whole there is listed here."
     fields = ["snapshot_shown", "machine_shown", "target_shown", "objects_shown", "lifecycle", "complete_shown",
               "fault", "tenant"]  # fmt: skip
+
+    def title_of(self, obj):
+        """Whose snapshot, and where."""
+        return f"{obj.snapshot.machine.name} at {obj.target.name}"
 
     def get_queryset(self, request):
         """With machines and targets, without the columns that may be megabytes."""

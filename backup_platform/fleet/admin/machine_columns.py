@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.urls import reverse
+from django.utils.html import format_html_join
 from unfold.decorators import display
 
 from backup_platform.console import showing
@@ -30,6 +32,13 @@ class MachineColumns:
     def presence_text(self, machine):
         shown = self.presence(machine)
         return shown if isinstance(shown, str) else shown[1]
+
+    @display(description="Look at")
+    def lists_shown(self, machine):
+        """To what is there of it: people come for its snapshots, and for why there is none."""
+        lists = (("its snapshots", "catalog_snapshot"), ("its jobs", "jobs_job"))
+        links = [(reverse(f"admin:{name}_changelist"), machine.pk, words) for words, name in lists]
+        return format_html_join(" · ", '<a class="sr-next" href="{}?machine__id__exact={}">{}</a>', links)
 
     @display(description="Groups")
     def groups_shown(self, machine):

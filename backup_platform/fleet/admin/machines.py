@@ -43,8 +43,8 @@ class MachineAdmin(MachineColumns, MachinePlaces, MachineDrills, TenantModelAdmi
     actions_detail = [*MachinePlaces.actions_detail_of_places, "approve", "refuse", "pause", "go_on", "drill",
                       {"title": "Take away", "icon": "block", "items": ["revoke", "decommission"]}]  # fmt: skip
     fieldsets = [
-        (None, {"fields": ["name", "presence_text", "tenant", "vault", "groups_shown", "tags_shown", "rights",
-                           "last_snapshot", "last_state", "proven_shown", "paused_shown"]}),
+        (None, {"fields": ["name", "lists_shown", "presence_text", "tenant", "vault", "groups_shown", "tags_shown",
+                           "rights", "last_snapshot", "last_state", "proven_shown", "paused_shown"]}),
         ("What it says of itself", {"fields": ["facts_shown", "zone", "clock_shown", "retries_shown"]}),
         ("Times", {"fields": ["enrolled_shown", "seen_shown", "connected_shown", "certificate_shown",
                               "revoked_shown"]}),

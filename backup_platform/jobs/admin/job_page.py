@@ -27,11 +27,15 @@ class EndFilter(admin.SimpleListFilter):
         "now": ("Waiting or running", UNFINISHED),
         "good": ("Done", (JobState.DONE,)),
     }
+    OF_MACHINES = "machines"
 
     def lookups(self, request, model_admin):
-        return [(name, label) for name, (label, _) in self.WAYS.items()]
+        ways = [(name, label) for name, (label, _) in self.WAYS.items()]
+        return [*ways, (self.OF_MACHINES, "Of machines: backups, restores, drills")]
 
     def queryset(self, request, queryset):
+        if self.value() == self.OF_MACHINES:
+            return queryset.filter(machine__isnull=False)
         way = self.WAYS.get(self.value() or "")
         return queryset.filter(state__in=way[1]) if way else queryset
 

@@ -29,7 +29,11 @@ class LiveParts(TenantModelAdmin):
         job = self.get_object(request, str(job_id))
         if job is None:
             return _look_again()
-        return HttpResponse(render_to_string("admin/jobs/live_job.html", {"live": live.show(job, with_lines=True)}))
+        shown = live.show(job, with_lines=True)
+        answer = HttpResponse(render_to_string("admin/jobs/live_job.html", {"live": shown}))
+        if not shown.moves:
+            answer.headers["HX-Refresh"] = "true"  # it has ended: what stands below, and what may be done, is new too
+        return answer
 
     def live_cells(self, request):
         """The moving cells of a list. Status 286 ends the asking once nothing moves any more."""

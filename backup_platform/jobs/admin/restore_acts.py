@@ -12,6 +12,7 @@ from django.urls import reverse
 from unfold.decorators import action
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
+from backup_platform.console.model_admin import TenantModelAdmin
 from backup_platform.console.site import asking
 from backup_platform.jobs.asking import MOST_PATHS, RESTORABLE, request_restore
 from backup_platform.jobs.errors import JobRefused
@@ -46,7 +47,7 @@ class RestoreForm(forms.Form):
         return [line.strip() for line in self.cleaned_data["paths"].splitlines() if line.strip()]
 
 
-class SnapshotRestores:
+class SnapshotRestores(TenantModelAdmin):
     """For the page of snapshots: its machine is asked to restore it."""
 
     def has_restore_permission(self, request, object_id=None):

@@ -44,7 +44,7 @@ class AssignmentAdmin(TenantModelAdmin):
     def get_fieldsets(self, request, obj=None):
         """First the place alone; then each setting with its switch."""
         if obj is None:
-            about = "Neither a group nor a machine: the whole tenant."
+            about = "Choose a group or a machine. With neither, the policy applies to the whole tenant."
             return [(None, {"fields": PLACE, "description": about})]
         if not self.has_change_permission(request, obj):
             return [(None, {"fields": ["policy_shown", "place_shown", "applies_shown", "own_values"]})]

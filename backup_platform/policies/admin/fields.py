@@ -131,7 +131,7 @@ def field_of(setting: Setting, *, policy_id=None):
         case Kind.NUMBER:
             return NumberSetting(setting, **texts)
         case Kind.SIZE:
-            return SizeSetting(setting, **texts)
+            return SizeSetting(setting, **texts | {"help_text": f"{setting.help} Written as 500 MB or 2 GiB."})
         case Kind.LINES | Kind.WINDOWS | Kind.BLACKOUTS | Kind.BANDWIDTH:
             return LinesSetting(setting, **texts)
     return TextSetting(setting, **texts)
@@ -155,6 +155,8 @@ def value_shown(name, value):
     setting = SETTINGS[name]
     if value is None or value in ([], ""):
         return "none"
+    if name.startswith("retention.keep_") and value == 0:
+        return "not used"  # a nought would read as: keep none
     if setting.kind == Kind.YES_NO:
         return "yes" if value else "no"
     if setting.kind == Kind.CHOICE:

@@ -48,7 +48,8 @@ def settings_shown(found, *, only_set=False):
         ]  # fmt: skip
         rows = [row for row in rows if row["is_set"] or not only_set]
         if rows:
-            shown.append({"label": section.label, "rows": rows})
+            help_text = section.help if section.name == "retention" else ""  # what rules that are not used mean
+            shown.append({"label": section.label, "rows": rows, "help": help_text})
     return shown
 
 

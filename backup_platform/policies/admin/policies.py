@@ -55,7 +55,8 @@ class PolicyAdmin(PolicyActs):
     list_filter = [TENANT_FILTER]
     search_fields = ["name", "description"]
     list_select_related = ["tenant"]
-    actions_detail = ["assign_action", "effective_action", "retention_action", "pause_action", "copy_action"]
+    actions_detail = ["assign_action", "effective_action", "retention_action",
+                      {"title": "More", "icon": "more_horiz", "items": ["pause_action", "copy_action"]}]  # fmt: skip
     change_form_outer_before_template = "policies/panel.html"
     change_form_after_template = "policies/retention_button.html"
     conditional_fields = CONDITIONS
@@ -117,6 +118,13 @@ class PolicyAdmin(PolicyActs):
             messages.warning(request, f"{SETTINGS[warning.name].label}: {warning.sentence}")
         if change and form.instance.settings != form.saved.settings and (told := announcement(form.saved)):
             messages.warning(request, told)
+
+    def response_add(self, request, obj, post_url_continue=None):
+        """To the policy's own page, where it is assigned: until then it does nothing."""
+        if "_addanother" in request.POST:
+            return super().response_add(request, obj, post_url_continue)
+        messages.success(request, f"{obj.name} was made. It applies to nobody yet: assign it to machines below.")
+        return HttpResponseRedirect(reverse("admin:policies_policy_change", args=[obj.pk]))
 
     def delete_model(self, request, obj):
         """Delete by the service."""

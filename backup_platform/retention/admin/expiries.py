@@ -64,6 +64,10 @@ class ExpiryAdmin(AskingAdmin, TenantModelAdmin):
         heavy = [f"snapshot__{name}" for name in ("bitmap", "blocks", "recipients", "statement")]
         return super().get_queryset(request).select_related("snapshot__machine").defer(*heavy)
 
+    def title_of(self, obj):
+        """Whose snapshot, and of when."""
+        return f"{obj.snapshot.machine.name} as of {obj.snapshot.received_at:%Y-%m-%d %H:%M} UTC"
+
     def get_urls(self):
         """The preview, before Django's own."""
         page = self.admin_site.admin_view(self.preview)

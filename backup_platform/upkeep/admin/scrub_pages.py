@@ -10,6 +10,7 @@ from django.urls import path, reverse
 from django.utils.html import format_html
 from unfold.decorators import display
 
+from backup_platform.catalog.models import Snapshot
 from backup_platform.console import showing
 from backup_platform.console.model_admin import TENANT_FILTER, PlatformModelAdmin, TenantModelAdmin
 from backup_platform.console.site import actor_of, asking
@@ -30,8 +31,8 @@ class ScrubFindingAdmin(TenantModelAdmin):
     when_empty = "Nothing was found damaged. What is found is listed here, with what it was healed from."
     list_select_related = ["tenant", "target", "pack"]
     list_before_template = "upkeep/scrub_list.html"
-    fields = ["kind", "state_shown", "place_shown", "pack", "key_shown", "fault", "records", "how_shown", "found_shown",
-              "seen_shown", "count", "healed_shown", "tenant"]  # fmt: skip
+    fields = ["kind", "state_shown", "place_shown", "pack", "snapshot_shown", "key_shown", "fault", "records",
+              "how_shown", "found_shown", "seen_shown", "count", "healed_shown", "tenant"]  # fmt: skip
 
     def get_queryset(self, request):
         """With what every line names."""
@@ -73,6 +74,17 @@ class ScrubFindingAdmin(TenantModelAdmin):
     def place_shown(self, finding):
         return finding.target.name if finding.target else "This server"
 
+    @display(description="Snapshot")
+    def snapshot_shown(self, finding):
+        """Whose snapshot the object belongs to, where it belongs to one."""
+        what, _, number = finding.subject.partition(":")
+        found = Snapshot.objects.filter(pk=number).select_related("machine").first() if what == "snapshot" else None
+        if found is None:
+            return showing.NOTHING
+        link = reverse("admin:catalog_snapshot_change", args=[found.pk])
+        words = f"{found.machine.name} as of {found.received_at:%Y-%m-%d %H:%M} UTC"
+        return format_html('<a class="sr-next" href="{}">{}</a>', link, words)
+
     @display(description="Key")
     def key_shown(self, finding):
         return showing.code(finding.key)
@@ -98,6 +110,12 @@ class ScrubSettingsAdmin(PlatformModelAdmin):
         ("Last change", {"fields": ["changed_by", "changed_at"]}),
     ]
     readonly_fields = ["changed_by", "changed_at"]
+    LABELS = {"every_days": "Everything within so many days", "from_hour": "From, hour (UTC)",
+              "to_hour": "To, hour (UTC)", "at_once": "Side by side"}  # fmt: skip
+
+    def get_form(self, request, obj=None, change=False, **kwargs):
+        """The form, with labels that say in what a number counts."""
+        return super().get_form(request, obj, change=change, **kwargs, labels=self.LABELS)
 
     def changelist_view(self, request, extra_context=None):
         """Straight to the one row, made with its defaults where it is not there yet."""
