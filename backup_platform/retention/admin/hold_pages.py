@@ -37,8 +37,9 @@ class HoldForm(forms.ModelForm):
         model = Hold
         fields = ("tenant", *WRITTEN)
         labels: ClassVar = {"scope": "What it covers", "until": "Ends"}
-        help_texts: ClassVar = {"scope": "What is there now, and what comes later. Name it in one of the three fields below, "
-                                         "unless it is everything."}  # fmt: skip
+        help_texts: ClassVar = {
+            "scope": "What is there now, and what comes later. Unless it is everything, name it below."
+        }
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)

@@ -124,6 +124,7 @@ function show(said, made) {
     const more = form.elements.write_only.checked ? " --write-only" : "";
     byId("command").textContent = `strongroom enroll - --key FILE${more}`;
   }
+  byId("loopback").hidden = !/^strongroom:\/\/(127\.|localhost|\[::1\])/.test(said.address);
   byId("until").textContent = new Date(said.expires).toLocaleString();
   byId("watch").href = said.link;
   form.hidden = true;
