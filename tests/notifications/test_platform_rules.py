@@ -33,6 +33,7 @@ def test_a_pause_that_lasts_for_more_than_a_week_is_told_to_the_tenant_until_it_
     age(days=8)
     watching.watch()
     watching.watch()
+    assert len(told()) == 1
     (alert,) = told()
     assert (alert.tenant_id, alert.level) == (tenant.pk, Level.WARNING)
     assert alert.text.startswith("Reclaim is paused here since ")

@@ -176,6 +176,7 @@ def open_alerts() -> list[Alert]:
 @pytest.mark.defence
 def test_the_platforms_staff_is_told_until_it_is_mended(monkeypatch):
     watching.watch()
+    assert len(open_alerts()) == 1
     (alert,) = open_alerts()
     assert (alert.tenant_id, alert.get_level_display()) == (None, "Error")
     assert alert.text == sentence_of(["fsync", "full_page_writes"])
