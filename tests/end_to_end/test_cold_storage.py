@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import random
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 
 from agents.transport import thawing as waiting
 from backup_platform.audit.models import Entry
@@ -17,6 +19,7 @@ from backup_platform.gateway import thawing as answering
 from backup_platform.targets.models import Target
 from backup_platform.tenants.scope import tenant_scope, without_tenant_scope
 from backup_platform.tiering import thawing
+from backup_platform.tiering.cold_page import under_way
 from backup_platform.upkeep.scrub_packs import scrub_copy
 from tests.cold_s3 import ColdS3, cold_s3
 from tests.end_to_end.stage import Agent, World
@@ -107,6 +110,8 @@ def test_a_restore_asks_for_all_that_it_needs_says_so_waits_and_is_equal(frozen:
     with without_tenant_scope("test"):
         asked = Entry.objects.get(verb="restore.thaw_asked")
     assert asked.actor == "machine alpha"
+    assert "being thawed" in under_way(frozen.world.vault.tenant_id)
+    snapshot = given_up_of(frozen)
 
     frozen.bucket.takes(0.5)
     said = frozen.restore("latest", tmp_path / "out", "--resume")
@@ -114,6 +119,22 @@ def test_a_restore_asks_for_all_that_it_needs_says_so_waits_and_is_equal(frozen:
     assert frozen.is_equal(tmp_path / "out")
     with tenant_scope(frozen.world.vault.tenant_id):
         assert not Copy.objects.filter(thawed_at=None).exists()
+    assert under_way(frozen.world.vault.tenant_id) == ""
+    assert "All that it needs can be read" in said_by_operator("thaw", snapshot, "--tenant", "north")
+    with pytest.raises(CommandError, match="Name one snapshot"):
+        call_command("thaw", "ffff", "--tenant", "north")
+
+
+def said_by_operator(*arguments: str) -> str:
+    out = io.StringIO()
+    call_command(*arguments, stdout=out)
+    return out.getvalue()
+
+
+def given_up_of(frozen: Frozen) -> str:
+    """The id of the newest snapshot, the beginning of it."""
+    with tenant_scope(frozen.world.vault.tenant_id):
+        return Snapshot.objects.latest("sequence").pk.hex[:12]
 
 
 def test_a_restore_of_a_part_asks_for_that_part_only(frozen: Frozen, tmp_path: Path):
