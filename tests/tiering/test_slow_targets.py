@@ -17,8 +17,9 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.utils import timezone
 
 from backup_platform.catalog import stores
+from backup_platform.catalog.errors import RecordUnavailable
 from backup_platform.catalog.leases import pack_lease
-from backup_platform.catalog.models import Copy, Pack
+from backup_platform.catalog.models import Copy, Pack, PackPlace
 from backup_platform.jobs import renewing
 from backup_platform.jobs.models import Job
 from backup_platform.jobs.services import renew
@@ -33,9 +34,10 @@ from backup_platform.tiering import copying, patience
 from backup_platform.tiering import jobs as tiering
 from backup_platform.tiering.copying import copy_to
 from backup_platform.tiering.models import EvictWhen, Patience
+from backup_platform.tiering.recalling import bring_home, recall
 from backup_platform.tiering.services import start_drain
 from tests.slow_line import SlowLine
-from tests.tiering.stage import run_all, tick, ticks, wake_all
+from tests.tiering.stage import forget_cache, run_all, tick, ticks, wake_all
 
 pytestmark = pytest.mark.slow
 MIB = 2**20
@@ -177,11 +179,31 @@ def test_reading_back_is_held_to_the_same_pace(bucket, pack, line, seconds_for_m
     assert row_of(bucket).fault.startswith("It is too slow: ")
 
 
+@pytest.mark.defence
+def test_a_pack_is_brought_home_at_the_same_pace(bucket, pack, line, seconds_for_minutes):
+    """Who drains a target has nothing but what that target gives; it may hold nobody for as long as it likes."""
+    with pack_lease(pack.pk) as held:
+        assert copy_to(held, bucket)
+    path = pack.path
+    stores.local_target().delete(path)
+    Pack.objects.filter(pk=pack.pk).update(place=PackPlace.REMOTE)
+    forget_cache()
+    line.rate, beats = 1_000_000, []
+    began = time.monotonic()
+    with pytest.raises(RecordUnavailable), pack_lease(pack.pk) as held:
+        bring_home(held, beats.append)
+    assert time.monotonic() - began < 15, "at this rate it would have taken twenty seconds"
+    assert beats, "meanwhile the claim is kept"
+    line.rate = None
+    assert recall(pack.pk)
+    assert stores.local_target().exists(path)
+
+
 def test_a_worker_that_is_told_to_stop_ends_the_upload_at_once_and_leaves_no_parts(
     bucket, pack, line, s3_server, monkeypatch
 ):
     monkeypatch.setattr(pace, "LOOK_SECONDS", 0.05)
-    line.rate = 100_000
+    line.rate = 200_000
 
     def told(_: int) -> None:
         if line.sent > MIB // 4:  # the parts are on their way
