@@ -16,6 +16,7 @@ from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from backup_platform.api.moments import MomentFilter
 from backup_platform.api.views import NewestFirst, RolePermission
 from backup_platform.console.site import actor_of, asking
 from backup_platform.notifications import acting
@@ -74,8 +75,8 @@ class AlertFilter(filters.FilterSet):
     level = filters.MultipleChoiceFilter(choices=LEVELS, method="of_levels")
     at_least = filters.ChoiceFilter(choices=LEVELS, method="at_least_of", help_text="This level or a worse one.")
     kind = filters.MultipleChoiceFilter(choices=AlertKind.choices)
-    since = filters.IsoDateTimeFilter(field_name="opened_at", lookup_expr="gte")
-    until = filters.IsoDateTimeFilter(field_name="opened_at", lookup_expr="lt")
+    since = MomentFilter(field_name="opened_at", lookup_expr="gte")
+    until = MomentFilter(field_name="opened_at", lookup_expr="lt")
 
     class Meta:
         model = Alert

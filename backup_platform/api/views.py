@@ -6,9 +6,11 @@ from typing import Any
 
 from django_filters import rest_framework as filters
 from rest_framework import serializers, viewsets
+from rest_framework.exceptions import NotFound
 from rest_framework.pagination import CursorPagination
 from rest_framework.permissions import BasePermission
 
+from backup_platform.api.moments import MomentFilter, in_utc
 from backup_platform.catalog.models import Snapshot, SnapshotState
 from backup_platform.console.site import actor_of
 from backup_platform.fleet.models import Machine
@@ -53,11 +55,29 @@ class ByName(CursorPagination):
     page_size_query_param = "limit"
     max_page_size = 1000
 
+    def decode_cursor(self, request: Any) -> Any:
+        """The place to go on from. A cursor is anybody's text: one that no page gave is told like one that is none."""
+        cursor: Any = super().decode_cursor(request)  # the place is a text, whatever its type is said to be
+        if cursor is None or cursor.position is None:
+            return cursor
+        place = self.place(cursor.position)
+        if place is None:
+            raise NotFound(self.invalid_cursor_message)
+        return cursor._replace(position=place)
+
+    def place(self, written: str) -> str | None:
+        """A cursor's place as the rows have it; None when there can be no such place."""
+        return None if "\0" in written else written
+
 
 class NewestFirst(ByName):
     """Pages of snapshots."""
 
     ordering = ("-received_at", "id")
+
+    def place(self, written: str) -> str | None:
+        """A time."""
+        return in_utc(written)
 
 
 class MachineFilter(filters.FilterSet):
@@ -71,8 +91,8 @@ class MachineFilter(filters.FilterSet):
 class SnapshotFilter(filters.FilterSet):
     """Snapshots by machine, vault, state, and time of arrival."""
 
-    since = filters.IsoDateTimeFilter(field_name="received_at", lookup_expr="gte")
-    until = filters.IsoDateTimeFilter(field_name="received_at", lookup_expr="lt")
+    since = MomentFilter(field_name="received_at", lookup_expr="gte")
+    until = MomentFilter(field_name="received_at", lookup_expr="lt")
 
     class Meta:
         model = Snapshot

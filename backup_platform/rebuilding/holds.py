@@ -7,7 +7,7 @@ say what it covered, comes back for each snapshot that it marked: what is made l
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -76,6 +76,6 @@ def _uuid(text: str) -> UUID | None:
 def _time(text: str) -> datetime | None:
     try:
         found = parse_datetime(text) if text else None
-    except ValueError:
+        return found.astimezone(UTC) if found is not None and found.tzinfo is not None else None
+    except (ValueError, OverflowError):
         return None
-    return found if found is not None and found.tzinfo is not None else None

@@ -71,8 +71,8 @@ def read_end(text: str) -> datetime | None:
     try:
         day = parse_date(said)
         found = datetime(day.year, day.month, day.day) if day else parse_datetime(said)  # noqa: DTZ001 - set below
-    except ValueError:
-        found = None
-    if found is None:
-        raise RetentionRefused(UNREADABLE)
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found
+        if found is not None:  # in UTC at once: the last hours of the calendar lie beyond it in another zone
+            return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise RetentionRefused(UNREADABLE)

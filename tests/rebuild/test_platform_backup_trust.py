@@ -242,6 +242,15 @@ def test_a_list_with_a_wrong_line_is_refused_with_its_number(stage: Stage):
         stage.unpack()
 
 
+def test_notes_in_another_encoding_stay_in_a_list_that_is_written_to(stage: Stage):
+    signer = hash_in(stage.signers)
+    stage.signers.write_bytes(b"# f\xfcr den Tresor\n" + f"{signer.upper()} 1\n".encode())
+    call_command("platform_signing_key", "--out", str(stage.signers))
+    note, line = stage.signers.read_text().splitlines()
+    assert note.endswith("r den Tresor")
+    assert line.startswith(signer)
+
+
 def test_a_damaged_key_signs_nothing_and_is_named(stage: Stage):
     (stage.home / SIGNING_KEY).write_bytes(b"-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n")
     with pytest.raises(CommandError, match="signing key is damaged"):

@@ -158,6 +158,8 @@ def test_the_page_asks_until_when_and_says_what_cannot_be(ours, hold, soon, ada)
     assert holds_of(ours) == [hold], "a GET only asks"
     for written, said in (("tomorrow", "Write the new end as YYYY-MM-DD"), ("2001-01-01", "an extension ends later")):
         assert said in ada.post(address, {"reason": written}, follow=True).content.decode()
+    beyond = ada.post(address, {"reason": "9999-12-31 23:59-15:00"}, follow=True)
+    assert "Write the new end as YYYY-MM-DD" in beyond.content.decode(), "a row of the year 10000 nobody can read again"
     answer = ada.post(address, {"reason": f"{soon + 9 * DAY:%Y-%m-%d}"}, follow=True)
     assert "It stays in force until" in answer.content.decode()
     (following,) = holds_of(ours)
@@ -181,12 +183,16 @@ def test_the_api_extends_and_foreign_holds_are_missing(ours, theirs, hold, soon,
     ("", None), ("  ", None), ("2030-02-01", datetime(2030, 2, 1, tzinfo=UTC)),
     ("2030-02-01 12:30", datetime(2030, 2, 1, 12, 30, tzinfo=UTC)),
     ("2030-02-01T12:30+01:00", datetime(2030, 2, 1, 11, 30, tzinfo=UTC)),
+    ("2030-02-01 00:00-20:00", datetime(2030, 2, 1, 20, 0, tzinfo=UTC)),
 ])  # fmt: skip
 def test_ends_are_read_in_utc(written, read):
-    assert read_end(written) == read
+    found = read_end(written)
+    assert found == read
+    assert found is None or found.tzinfo is UTC, "PostgreSQL knows no zone so far away"
 
 
-@pytest.mark.parametrize("written", ["soon", "2030-02-30", "2030-13-01 10:00", "1", "2030-02-01 25:00"])
+@pytest.mark.parametrize("written", ["soon", "2030-02-30", "2030-13-01 10:00", "1", "2030-02-01 25:00",
+                                     "9999-12-31 23:59-15:00", "0001-01-01 00:00+15:00"])  # fmt: skip
 def test_what_is_no_end_is_said(written):
     with pytest.raises(RetentionRefused, match="YYYY-MM-DD"):
         read_end(written)

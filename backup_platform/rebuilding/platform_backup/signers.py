@@ -46,7 +46,8 @@ def note_signer(path: Path, key_hash: bytes, number: int, words: str) -> None:
     """Write a key into the list, or its new number; the file is made if there is none. What else it says stays."""
     try:
         read_signers(path)  # what is no list of signers is not written to
-        kept = [line for line in path.read_text("utf-8").splitlines() if not line.strip().startswith(key_hash.hex())]
+        lines = path.read_text("utf-8", "replace").splitlines()  # as it was read: a note may be in any encoding
+        kept = [line for line in lines if not line.strip().lower().startswith(key_hash.hex())]
     except FileNotFoundError:
         kept = HEADING.splitlines()
     write_private(path, "\n".join([*kept, f"{key_hash.hex()} {number} {words}"]) + "\n")

@@ -129,4 +129,18 @@ ROWS = (
         ),
         "tests/targets/test_turns.py::test_one_tenants_many_slow_targets_hold_up_nobody_elses",
     ),
+    defence(
+        "api-cursors-are-anybodys-text",
+        "law 10",
+        "A cursor that no page gave is refused in words; it never reaches the database.",
+        Edit("backup_platform.api.views:ByName.decode_cursor", "if place is None:", "if False:"),
+        "tests/console/test_api_bad_input.py::test_a_cursor_that_no_page_gave_is_told",
+    ),
+    defence(
+        "hold-ends-within-the-calendar",
+        "law 4",
+        "A hold's end is kept in UTC, so that no row of a year comes to be that nobody can read again.",
+        Edit("backup_platform.retention.holds_extending:read_end", "found.astimezone(UTC)", "found"),
+        "tests/retention/test_extending_holds.py::test_what_is_no_end_is_said",
+    ),
 )
