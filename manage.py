@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent
@@ -18,6 +19,11 @@ NEED_OWNER_ROLE = {"migrate", "sqlmigrate", "dbshell", "createcachetable", "rest
 
 def main(arguments: list[str]) -> None:
     """Run one management command; a fault that we know ends with one sentence instead of a traceback."""
+    if find_spec("django") is None:
+        sys.exit(
+            f"error: {sys.executable} has no Django: the platform's packages are not installed in this Python.\n"
+            "try: `make setup`, and then .venv/bin/python manage.py …"
+        )
     command = arguments[1] if len(arguments) > 1 else "help"
     if command in NEED_OWNER_ROLE:
         os.environ["STRONGROOM_DATABASE_ROLE"] = "owner"

@@ -93,9 +93,7 @@ def source(value: str) -> str:
     """An absolute path, of Unix or of Windows."""
     path = value.strip()
     if not ABSOLUTE.match(path):
-        raise SettingRefused(
-            f"{shown(path)} is not an absolute path; write it from the top, such as /home or C:\\Users."
-        )
+        raise SettingRefused(f"{shown(path)} is not an absolute path; write it from the top, such as /home.")
     if ".." in re.split(r"[\\/]", path):
         raise SettingRefused(f"{shown(path)} goes up with “..”; write the path that is meant.")
     return path if path == "/" else path.rstrip("/") or "/"

@@ -10,7 +10,7 @@ CHUNKERS = (("default", "Normal (chunks of 1 MiB)"), ("fine", "Fine (64 KiB): di
 SELECTION = (
     Setting(
         "selection.sources", "selection", Kind.LINES, [], "Sources",
-        "Absolute paths on the machine, one a line, such as /home or C:\\Users.",
+        "Absolute paths on the machine, one a line, such as /home.",
         checks.lines(checks.source),
     ),
     Setting(

@@ -35,3 +35,12 @@ def test_files_that_are_named_relatively_are_found_from_where_the_person_stands(
         cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     assert finished.stdout.splitlines()[-1] == str(tmp_path)
+
+
+def test_python_without_django_is_told_which_one_to_take(tmp_path: Path) -> None:
+    command = [sys.executable, "-S", "-I", str(REPOSITORY / "manage.py"), "create_tenant", "x"]
+    finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert finished.returncode == 1
+    assert "has no Django" in finished.stderr
+    assert ".venv/bin/python manage.py" in finished.stderr
+    assert "Traceback" not in finished.stderr

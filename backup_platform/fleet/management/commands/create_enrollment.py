@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from uuid import UUID
 
@@ -67,6 +68,11 @@ class Command(OperatorCommand):
             raise CommandError(str(fault)) from None
         text = made.format()
         self.stdout.write(json.dumps({"enrollment": text}) if options["json"] else text)
+        if _only_here(host):
+            self.stderr.write(
+                f"{host} is this computer's own address: no other machine can reach it. Before you enrol others, set"
+                " STRONGROOM_GATEWAY_ADDRESS to the name by which they do (docs/operations/settings.md)."
+            )
         if key is None:
             more = " --write-only" if options["write_only"] else ""
             self.stderr.write(f"On the machine, with the kit's key file: strongroom enroll - --key FILE{more}")
@@ -127,3 +133,11 @@ class Command(OperatorCommand):
         if known != (key.signing_key_hash, key.epoch):
             raise CommandError("The kit's enrolment key is of another epoch or signing key than the registered vault.")
         return vault
+
+
+def _only_here(host: str) -> bool:
+    """Whether an address is this computer's alone."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

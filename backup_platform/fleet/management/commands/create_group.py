@@ -30,7 +30,7 @@ class Command(OperatorCommand):
             except GroupRefused as fault:
                 raise CommandError(str(fault)) from None
             count = row.memberships.count()
-        self.stdout.write(f"The group {row.name} has {count} machines; {added} were added.")
+        self.stdout.write(f"The group {row.name} has {count} machine{'' if count == 1 else 's'}; added now: {added}.")
 
     def _machine(self, tenant, name):
         found = Machine.objects.filter(name=name).first()

@@ -50,7 +50,7 @@ class Command(OperatorCommand):
             raise CommandError("\n".join(f"{one.name or policy}: {one.sentence}" for one in fault.faults)) from None
         except PolicyMissing as fault:
             raise CommandError(str(fault)) from None
-        self.stdout.write(f"The policy {made.name} applies to {planned} machines.")
+        self.stdout.write(f"The policy {made.name} applies to {planned} machine{'' if planned == 1 else 's'}.")
 
     def _named(self, model, name, kind):
         found = model.objects.filter(name=name).first()
