@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from agents.errors import AgentError, WaitedTooLong
+from agents.errors import AgentError, Refused, WaitedTooLong
 from protocol.wire import limits, messages
 
 DEFAULT_WAIT = 24.0
@@ -20,6 +20,8 @@ DEFAULT_WAIT = 24.0
 LONGEST_PAUSE = 900.0
 SHORTEST_PAUSE = 1.0
 """Seconds between two questions, whatever the gateway says."""
+LOOKING = 3600.0
+"""Seconds that a server may go on to look for what it could ask for, whatever the time for waiting is."""
 FUTILE = 5
 """How often all may be said to be readable, and still be cold, before that is given up."""
 RESUME = "It goes on by itself. Run the same command again later, with --resume: what is restored is not fetched again."
@@ -85,24 +87,20 @@ class Thawing:
         self._ended.set()
 
     def _run(self, ask: Ask) -> None:
-        fault: AgentError | None = None
-        self._phase(True)
-        try:
-            self._wait(ask)
-        except AgentError as raised:
-            fault = raised
-        finally:
-            self._phase(False)
+        fault = _fault_of(lambda: self._wait_aloud(ask))
         with self._lock:
             waiting, self._put_off, self._running = self._put_off, [], False
         for again, fail in waiting:
-            if fault is not None:
-                fail(fault)
-                continue
-            try:
-                again()
-            except AgentError as raised:
-                fail(raised)
+            failed = fault or _fault_of(again)
+            if failed is not None:
+                fail(failed)
+
+    def _wait_aloud(self, ask: Ask) -> None:
+        self._phase(True)
+        try:
+            self._wait(ask)
+        finally:
+            self._phase(False)
 
     def _wait(self, ask: Ask) -> None:
         """Return when all can be read. Raises WaitedTooLong, and what ends the line."""
@@ -125,7 +123,9 @@ class Thawing:
         after = 0.0
         for question in self._questions:
             state = ask(question)
-            while state.more and not self._ended.is_set():
+            while state.more:
+                if not state.asked and self._left(max(self._seconds, LOOKING)) <= 0:
+                    raise WaitedTooLong("The server does not come to an end with looking for what is cold.", RESUME)
                 self._pause(max(state.retry_after or 0.0, SHORTEST_PAUSE) if not state.asked else 0.0)
                 state = ask(question)
             waiting += state.waiting
@@ -136,15 +136,30 @@ class Thawing:
         return messages.Thawing(waiting=waiting, bytes=size, retry_after=after)
 
     def _sleep(self, state: messages.Thawing) -> None:
-        assert self._since is not None
-        left = self._since + self._seconds - time.monotonic()
+        left = self._left(self._seconds)
         if left <= 0:
             raise WaitedTooLong(f"{_sentence(state)} Waiting has come to its end.", RESUME)
         self._pause(min(max(state.retry_after or 0.0, SHORTEST_PAUSE), LONGEST_PAUSE, left))
 
+    def _left(self, seconds: float) -> float:
+        """What is left of so many seconds since the first request was put off."""
+        assert self._since is not None
+        return self._since + seconds - time.monotonic()
+
     def _pause(self, seconds: float) -> None:
         if self._ended.wait(seconds):
             raise WaitedTooLong("The restore has ended.")
+
+
+def _fault_of(call: Callable[[], None]) -> AgentError | None:
+    """What a call comes to grief from, whatever that is: those who wait in the thread's name must hear of any end."""
+    try:
+        call()
+    except AgentError as raised:
+        return raised
+    except Exception as raised:  # noqa: BLE001
+        return Refused(f"Waiting for cold storage failed ({type(raised).__name__}).", "Report this.")
+    return None
 
 
 def _sentence(state: messages.Thawing) -> str:

@@ -92,3 +92,25 @@ def test_what_ends_the_connection_ends_the_waiting():
 
     done = Requests(Thawing(ThawScope(SNAPSHOT), 24, lambda sentence: None), ask)
     assert isinstance(done.faults[0], Refused)
+
+
+@pytest.mark.defence
+def test_a_server_that_always_knows_more_to_look_at_is_given_up(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(thawing, "LOOKING", 0.05)
+    made = Thawing(ThawScope(SNAPSHOT), 0, lambda sentence: None)
+    done = Requests(made, lambda message: messages.Thawing(more=True, retry_after=0))
+    assert isinstance(done.faults[0], WaitedTooLong)
+    assert "come to an end" in done.faults[0].what
+
+
+@pytest.mark.defence
+def test_whatever_ends_the_waiting_those_who_wait_hear_of_it():
+    """A terminal that was closed, a fault of this program: a restore that hears nothing would wait for ever."""
+
+    def tell(sentence: str) -> None:
+        raise BrokenPipeError
+
+    made = Thawing(ThawScope(SNAPSHOT), 24, tell)
+    for _ in range(2):
+        (fault,) = Requests(made, lambda message: messages.Thawing(waiting=1)).faults
+        assert "BrokenPipeError" in fault.what

@@ -222,4 +222,18 @@ ROWS = (
         ),
         "tests/engine/test_scanning.py::test_directory_swapped_for_a_link_is_not_entered",
     ),
+    defence(
+        "thaw-looking-ends",
+        "law 10",
+        "A server that always has more to look at for cold storage does not hold a restore for ever.",
+        Edit("agents.transport.thawing:Thawing._look", "if not state.asked and", "if False and"),
+        "tests/agent/test_waiting_for_thaw.py::test_a_server_that_always_knows_more_to_look_at_is_given_up",
+    ),
+    defence(
+        "thaw-any-end-is-heard",
+        "law 10",
+        "Whatever ends the waiting for cold storage, the chunks that wait hear of it.",
+        Edit("agents.transport.thawing:_fault_of", "except Exception as raised:", "except AgentError as raised:"),
+        "tests/agent/test_waiting_for_thaw.py::test_whatever_ends_the_waiting_those_who_wait_hear_of_it",
+    ),
 )
