@@ -20,7 +20,7 @@ from backup_platform.catalog.pack_files import store_of
 from backup_platform.jobs.models import JobKind
 from backup_platform.jobs.services import enqueue
 from backup_platform.secret_box import SecretUnreadable
-from backup_platform.storage.base import NotFound, NotThawed, Store, StoreError
+from backup_platform.storage.base import NotFound, NotThawed, Store, StoreError, StoreUnavailable
 from backup_platform.targets.models import TargetState
 
 logger = logging.getLogger(__name__)
@@ -68,8 +68,16 @@ def _places(snapshot: Snapshot) -> Iterator[Opener]:
     yield stores.local_target
     there = SnapshotCopy.objects.filter(snapshot_id=snapshot.pk, objects_at__isnull=False, target__home=False)
     there = there.exclude(target__state=TargetState.RETIRED).select_related("target")
-    for copy in there.order_by(F("target__away_since").asc(nulls_first=True), "pk")[:MOST_PLACES]:
+    found = there.order_by(F("target__away_since").asc(nulls_first=True), "pk")[: MOST_PLACES + 1]
+    for number, copy in enumerate(found):
+        if number == MOST_PLACES:
+            yield _not_asked
+            return
         yield partial(store_of, copy.target)
+
+
+def _not_asked() -> Store:
+    raise StoreUnavailable("Further places are not asked at one time.")
 
 
 def _ask_to_heal(snapshot: Snapshot) -> None:

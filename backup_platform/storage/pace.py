@@ -189,6 +189,6 @@ def wait_for(future: Future[Result], pace: Pace | None) -> Result:
         try:
             return future.result(LOOK_SECONDS)
         except TimeoutError:
-            if future.done():
-                raise
+            if future.done():  # in that very moment, or the time-out is its own
+                return future.result()
             pace.go_on()

@@ -14,6 +14,7 @@ from backup_platform.catalog.models import Copy, Pack, PackPlace
 from backup_platform.catalog.pack_files import PackGone, open_pack_file, read_cache
 from backup_platform.catalog.remote_files import ColdBytes, unavailable
 from backup_platform.storage.base import AlreadyThere, NotFound, NotThawed, Store, StoreUnavailable
+from backup_platform.storage.pace import at_least
 from backup_platform.tiering.errors import TargetTrouble
 from backup_platform.tiering.models import Leftover
 from backup_platform.tiering.reading_back import PIECE, Heartbeat, read_back
@@ -32,7 +33,7 @@ def bring_home(pack: Pack, heartbeat: Heartbeat = bool) -> bool:
         return pack.place == PackPlace.TARGET
     home, key = stores.local_target(), stores.pack_key(pack.tenant_id, pack.vault_id, pack.uid)
     try:
-        mine = _fetch(home, key, pack)
+        mine = _fetch(home, key, pack, heartbeat)
         if not read_back(home, key, pack, heartbeat):
             _take_back(home, key, pack, mine)
             raise RecordUnavailable("What came from the target is not the pack.")
@@ -69,9 +70,12 @@ def is_cold(fault: BaseException) -> bool:
     return cause is not None
 
 
-def _fetch(home: Store, key: str, pack: Pack) -> bool:
-    """Bring the bytes; whether they were put just now (False: a file stood there already)."""
-    with open_pack_file(pack) as file:
+def _fetch(home: Store, key: str, pack: Pack, heartbeat: Heartbeat) -> bool:
+    """Bring the bytes; whether they were put just now (False: a file stood there already).
+
+    A target that gives them too slowly is left; what came is in the cache, and the next attempt goes on from there.
+    """
+    with at_least(pack.bytes, heartbeat), open_pack_file(pack) as file:
         try:
             home.put(key, io.BufferedReader(file, PIECE))  # type: ignore[type-var]
         except AlreadyThere:

@@ -93,19 +93,24 @@ def thaw(pack_ids: Sequence[int], by: str) -> Progress:
     progress, work = Progress(), _Work()
     for start in range(0, len(pack_ids), PAGE):
         _sort(pack_ids[start : start + PAGE], work, progress)
-    end, readable = time.monotonic() + SECONDS, 0
+    end, gained = time.monotonic() + SECONDS, 0
     queue = [*work.never, *(pack for _, pack in sorted(work.again, key=lambda item: item[0]))]
     for number, pack in enumerate(queue):
         if number >= LOOKS or time.monotonic() > end:
-            left = queue[number:]
-            progress.more = number < len(work.never) or readable > 0
-            for late in left[max(len(work.never) - number, 0) :]:
-                progress.add(_Found.WAITING, late)
+            progress.more = number < len(work.never) or gained > 0
+            _count_left(queue[max(len(work.never), number) :], work, progress)
             break
         found = _look(pack, work.copies[pack.pk], by)
-        readable += found is _Found.READABLE
+        gained += found is _Found.READABLE or (found is _Found.ASKED and number >= len(work.never))
         progress.add(found, pack)
     return progress
+
+
+def _count_left(left: Sequence[Pack], work: _Work, progress: Progress) -> None:
+    """Packs that were looked at before and not now: what could not be asked for then is said when its turn comes."""
+    for pack in left:
+        if any(copy.thaw_asked_at for copy in work.copies[pack.pk]):
+            progress.add(_Found.WAITING, pack)
 
 
 def _sort(pack_ids: Sequence[int], work: _Work, progress: Progress) -> None:
@@ -125,6 +130,7 @@ def _sort(pack_ids: Sequence[int], work: _Work, progress: Progress) -> None:
             progress.add(_Found.WAITING, pack)
             continue
         work.copies[pack.pk] = mine
+        looked = looked or max((copy.thaw_looked_at for copy in mine if copy.thaw_looked_at), default=None)
         if looked:
             work.again.append((looked, pack))
         else:
@@ -170,9 +176,10 @@ def _look(pack: Pack, copies: Sequence[Copy], by: str) -> _Found:
         (under_way if state is Thawing.UNDER_WAY else cold).append(copy)
     if under_way:
         return _note_waiting(under_way[0], by)
-    if cold:
-        return _ask(cold, by)
-    return _Found.REFUSED if away else _Found.NOWHERE
+    if cold and (found := _ask(cold, by)) is _Found.ASKED:
+        return found
+    _note_looked(copies)
+    return _Found.REFUSED if cold or away else _Found.NOWHERE
 
 
 def _state(store: Store, key: str) -> Thawing:
@@ -205,6 +212,12 @@ def _note_waiting(copy: Copy, by: str) -> _Found:
     known = {"thaw_asked_at": copy.thaw_asked_at or now, "thaw_for": copy.thaw_for or by[:200]}
     Copy.objects.filter(pk=copy.pk).update(thaw_looked_at=now, thawed_at=None, **known)
     return _Found.WAITING
+
+
+def _note_looked(copies: Sequence[Copy]) -> None:
+    """Nothing came of it: so it is not looked at first again, and for ever, before what was never looked at."""
+    never = Copy.objects.filter(pk__in=[copy.pk for copy in copies], thaw_asked_at=None)
+    never.update(thaw_looked_at=timezone.now())
 
 
 def _note_readable(pack: Pack, copy: Copy) -> None:

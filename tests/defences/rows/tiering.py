@@ -146,4 +146,25 @@ ROWS = (
         Edit("backup_platform.catalog.reading:_from_any_place", "if record is not None:", "if True:"),
         f"{READ}::test_a_rotten_copy_costs_nothing_while_another_is_whole",
     ),
+    defence(
+        "thaw-refused-ends",
+        "law 10",
+        "What cold storage does not give is not asked for again and again before what is behind it.",
+        Edit("backup_platform.tiering.thawing:_look", "_note_looked(copies)", "pass"),
+        "tests/tiering/test_thawing_refused.py::test_packs_that_cannot_be_had_end_the_asking_and_hide_no_other[refused]",
+    ),
+    defence(
+        "bring-home-paced",
+        "law 10",
+        "A target that trickles does not hold a drain that brings a pack home from it.",
+        Edit("backup_platform.tiering.recalling:_fetch", "at_least(pack.bytes, heartbeat)", "suppress()"),
+        "tests/tiering/test_slow_targets.py::test_a_pack_is_brought_home_at_the_same_pace",
+    ),
+    defence(
+        "objects-places-not-asked",
+        "law 7",
+        "With more places than are asked, an object that none of these has is not called lost.",
+        Edit("backup_platform.catalog.object_reading:_places", "if number == MOST_PLACES:", "if False:"),
+        "tests/upkeep/test_object_places.py::test_with_more_places_than_are_asked_nothing_is_called_lost",
+    ),
 )
