@@ -177,7 +177,9 @@ class Arriving:
     def _next_batch(self) -> tuple[list[tuple[Record, int, float]], int]:
         batch = [self._queue.popleft()]
         size = held_bytes(batch[0][0].payload)
-        while self._queue and len(batch) < MAX_BATCH:
+        # Exactly to the pack's end: all of it may wait for one flush, and so many rows are taken at once at most.
+        most = min(MAX_BATCH, self._limits.pack_records - (len(self._pack.writer.entries) if self._pack else 0))
+        while self._queue and len(batch) < most:
             following = held_bytes(self._queue[0][0].payload)
             if size + following > self._limits.append_batch:
                 break

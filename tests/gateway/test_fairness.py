@@ -14,6 +14,7 @@ from backup_platform.jobs import agent_jobs
 from backup_platform.jobs.models import JobOrigin
 from backup_platform.policies.models import Policy
 from backup_platform.tenants.scope import tenant_scope
+from protocol.stored.packs import RECORD_HEADER_SIZE
 from tests.gateway.agent_peer import AgentPeer, contents, wait_until
 from tests.gateway.daemon_peer import DaemonPeer
 
@@ -111,3 +112,36 @@ def test_flush_that_waits_for_others_covers_what_came_meanwhile(gateway_factory,
         go_on.set()
         second.wait_stored(5)
     assert covered == [1, 5]
+
+
+@pytest.mark.defence
+def test_a_flush_that_waits_long_never_covers_more_than_can_be_written_at_once(
+    gateway_factory, stage, strongroom_home, monkeypatch
+):
+    real, covered, most = arrivals.record_arrivals, [], 300
+    entered, go_on = threading.Event(), threading.Event()
+
+    def record(session, fence, pack, rows):
+        covered.append(len(rows))
+        if len(covered) == 1:
+            entered.set()
+            assert go_on.wait(60)
+        return real(session, fence, pack, rows)
+
+    def written() -> int:
+        return sum(path.stat().st_size for path in strongroom_home.rglob("*.open"))
+
+    monkeypatch.setattr(arrivals, "record_arrivals", record)
+    monkeypatch.setattr(arrivals, "MAX_ARRIVALS", most)
+    gateway = gateway_factory(limits=GatewayLimits(flushes=1, flush_seconds=0.01, pack_records=most))
+    with AgentPeer(gateway, stage.machine("first")) as first, AgentPeer(gateway, stage.machine("second")) as second:
+        first.begin()
+        first.put(b"one")
+        assert entered.wait(30)
+        second.begin()
+        for number in range(2 * most):
+            second.put(number.to_bytes(2, "big"))
+        wait_until(lambda: written() > most * RECORD_HEADER_SIZE)
+        go_on.set()
+        second.wait_stored(2 * most)
+    assert max(covered) <= most

@@ -330,4 +330,11 @@ ROWS = (
         ),
         f"{DURABLE}::test_what_is_unexpected_is_told_without_details",
     ),
+    defence(
+        "flush-within-bounds",
+        "law 10",
+        "However long a flush waits for its turn, it covers no more rows than are written at once.",
+        Edit("backup_platform.gateway.arriving:Arriving._next_batch", "len(batch) < most", "len(batch) < MAX_BATCH"),
+        "tests/gateway/test_fairness.py::test_a_flush_that_waits_long_never_covers_more_than_can_be_written_at_once",
+    ),
 )
