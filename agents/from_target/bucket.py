@@ -17,7 +17,7 @@ from agents.errors import UsageFault
 from agents.from_target.restore_request import Asker
 from agents.from_target.stores import Frozen, Gone, Unreachable
 
-EXTRA = "Install it: `pip install 'strongroom[s3]'`. Or copy the bucket to a directory and name that."
+EXTRA = "Install it: `pip install '.[s3]'` in Strongroom's checkout. Or copy the bucket to a directory and name that."
 PAGE = 1000
 REQUEST = datetime.timedelta(seconds=120)
 """A single request, a pack of 64 MiB included."""

@@ -186,7 +186,7 @@ def test_bucket_without_the_extra_package_is_said_plainly(ruins: Ruins, monkeypa
     nobody = Agent(ruins.place / "nobody")
     said = nobody.run("snapshots", "--from-target", "s3://bucket/x", "--kit", ruins.kit)
     assert said.code == 2
-    assert "strongroom[s3]" in said.err
+    assert "'.[s3]'" in said.err
 
 
 def test_objects_that_stand_in_for_damaged_ones_are_read(ruins: Ruins, tmp_path: Path):
