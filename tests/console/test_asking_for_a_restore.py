@@ -44,6 +44,12 @@ def test_nothing_written_means_all_of_it_into_a_fresh_directory(member, worlds):
     assert (job.spec["paths"], job.spec["into"]) == ([], "")
 
 
+def test_a_name_with_a_strange_separator_in_it_stays_one_path(member, worlds):
+    member.post(address(worlds[0]), {"paths": "/a\u2028/b\r\n/c\x85/d\x0b/e", "into": ""})
+    (job,) = restores(worlds[0])
+    assert job.spec["paths"] == ["/a\u2028/b", "/c\x85/d\x0b/e"]
+
+
 @pytest.mark.parametrize(("sent", "words"), [
     ({"paths": "etc/passwd"}, "begins with /"),
     ({"paths": "/srv/../etc"}, "leads upwards"),

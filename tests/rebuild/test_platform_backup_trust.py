@@ -11,6 +11,7 @@ from django.core.management import CommandError, call_command
 from agents.keys.rsa import PrivateKey, load_private
 from backup_platform.audit.models import Entry
 from backup_platform.notifications.models import Alert
+from backup_platform.rebuilding.errors import RebuildRefused
 from backup_platform.rebuilding.platform_backup import chain, daily, putting
 from backup_platform.rebuilding.platform_backup.signing_key import SIGNING_KEY, SigningKey
 from backup_platform.targets.home import home_target
@@ -249,6 +250,13 @@ def test_notes_in_another_encoding_stay_in_a_list_that_is_written_to(stage: Stag
     note, line = stage.signers.read_text().splitlines()
     assert note.endswith("r den Tresor")
     assert line.startswith(signer)
+
+
+@pytest.mark.parametrize("number", ["1.5", "-1", "true", str(2**64), '"7"', "null"])
+def test_a_number_that_is_none_is_named_and_nothing_is_signed(stage: Stage, number: str):
+    (stage.home / chain.CHAIN).write_text(f'{{"number": {number}}}')
+    with pytest.raises(RebuildRefused, match="is damaged: it keeps the number"):
+        chain.sign_next(bytes(32), b"wrapped")
 
 
 def test_a_damaged_key_signs_nothing_and_is_named(stage: Stage):

@@ -43,8 +43,9 @@ class RestoreForm(forms.Form):
     )  # fmt: skip
 
     def wanted(self):
-        """The paths that were written, without empty lines."""
-        return [line.strip() for line in self.cleaned_data["paths"].splitlines() if line.strip()]
+        """The paths that were written, without empty lines. Only a line feed ends a path: a name may hold the rest."""
+        lines = [line.strip(" \t\r") for line in self.cleaned_data["paths"].split("\n")]
+        return [line for line in lines if line]
 
 
 class SnapshotRestores(TenantModelAdmin):

@@ -26,6 +26,8 @@ CHAIN = "platform-backups.json"
 LEAP = 1000
 """How far the numbers leap when a platform comes back: later backups than the one it came from may lie in some target,
 and no number is to be given twice."""
+HIGHEST = 2**63
+"""No file of ours says so much; what does was damaged, and would not fit into a head."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ def chain() -> Chain:
     path = _path()
     try:
         found = Chain(**json.loads(path.read_bytes()))
-        if found.number < 0 or any(len(bytes.fromhex(value)) not in (0, 32) for value in (found.head, found.told)):
+        counts = type(found.number) is int and 0 <= found.number < HIGHEST
+        if not counts or any(len(bytes.fromhex(value)) not in (0, 32) for value in (found.head, found.told)):
             raise ValueError
     except FileNotFoundError:
         return Chain()
