@@ -15,7 +15,7 @@ from backup_platform.jobs.models import JobOrigin
 from backup_platform.policies.models import Policy
 from backup_platform.tenants.scope import tenant_scope
 from protocol.stored.packs import RECORD_HEADER_SIZE
-from tests.gateway.agent_peer import AgentPeer, contents, wait_until
+from tests.gateway.agent_peer import AgentPeer, Failed, contents, wait_until
 from tests.gateway.daemon_peer import DaemonPeer
 
 
@@ -143,5 +143,10 @@ def test_a_flush_that_waits_long_never_covers_more_than_can_be_written_at_once(
             second.put(number.to_bytes(2, "big"))
         wait_until(lambda: written() > most * RECORD_HEADER_SIZE)
         go_on.set()
-        second.wait_stored(2 * most)
-    assert max(covered) <= most
+        failed = None
+        try:
+            second.wait_stored(2 * most)
+        except Failed as fault:
+            failed = fault
+    assert max(covered) <= most, failed
+    assert failed is None
