@@ -149,6 +149,23 @@ def test_an_older_genuine_backup_does_not_pass_for_the_newest(stage: Stage):
         stage.unpack("--backup", renamed, "--at-least", "2")
 
 
+@pytest.mark.defence
+def test_names_from_the_future_let_no_genuine_backup_go(stage: Stage, monkeypatch: pytest.MonkeyPatch):
+    """Who may write to a target, but not delete there, would else have the platform delete its own backups."""
+    monkeypatch.setattr(putting, "KEPT", 2)
+    first = stage.names[0]
+    for day in (1, 2, 3):
+        stage.put(b"forged", f"2099010{day}t000000z-1.backup")
+    call_command("back_up_platform")
+    genuine = [name for name in stage.names if "/2099" not in name]
+    assert len(genuine) == 2
+    assert first in genuine
+    call_command("back_up_platform")
+    later = [name for name in stage.names if "/2099" not in name]
+    assert len(later) == 2
+    assert first not in later
+
+
 def test_a_restore_says_number_and_time_and_warns_of_an_older_one(
     stage: Stage, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):

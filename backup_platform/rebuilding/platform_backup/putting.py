@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from backup_platform.audit.models import Entry
 from backup_platform.audit.services import record as record_audit
 from backup_platform.catalog import stores
 from backup_platform.rebuilding.errors import RebuildRefused
@@ -95,14 +96,24 @@ def _put(target: Target, file: BinaryIO, made: PutBackup) -> None:
         made.faults.append(f"{target.name}: {fault}")
         logger.warning("A target did not take the platform's backup.", extra={"target": target.name})
         return
-    _let_oldest_go(target, store)
+    _let_oldest_go(target, store, {made.name, *_made_lately()})
 
 
-def _let_oldest_go(target: Target, store: Store) -> None:
-    """Of this installation's own backups the newest stay. A failed listing deletes nothing."""
+def _made_lately() -> set[str]:
+    """The names of the last backups, as the audit has them."""
+    with without_tenant_scope("the platform's own backups belong to no tenant"):
+        made = Entry.objects.filter(tenant__isnull=True, verb="platform.backed_up").order_by("-id")
+        return set(made.values_list("object", flat=True)[: KEPT - 1])
+
+
+def _let_oldest_go(target: Target, store: Store, staying: set[str]) -> None:
+    """Of this installation's own backups the newest stay. A failed listing deletes nothing.
+
+    Names are anybody's to write, and a clock may have leapt: the last that we made stay beside any that seem newer.
+    """
     try:
         own = sorted(key for key in store.list(folder()) if key.endswith(SUFFIX))
-        for key in own[:-KEPT]:
+        for key in (key for key in own[:-KEPT] if key.rpartition("/")[2] not in staying):
             store.delete(key)
             with transaction.atomic():
                 record_audit("platform.backup_deleted", actor="the platform", object=key[:200], target=target.name)

@@ -143,4 +143,15 @@ ROWS = (
         Edit("backup_platform.retention.holds_extending:read_end", "found.astimezone(UTC)", "found"),
         "tests/retention/test_extending_holds.py::test_what_is_no_end_is_said",
     ),
+    defence(
+        "genuine-backups-stay",
+        "law 4",
+        "Names from the future beside them let none of the platform's last own backups go.",
+        Edit(
+            "backup_platform.rebuilding.platform_backup.putting:_let_oldest_go",
+            'key.rpartition("/")[2] not in staying',
+            "key",
+        ),
+        "tests/rebuild/test_platform_backup_trust.py::test_names_from_the_future_let_no_genuine_backup_go",
+    ),
 )
