@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -62,11 +64,11 @@ class OwnServer:
 
 
 @pytest.fixture(scope="module")
-def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
+def own_server() -> Iterator[OwnServer]:
+    """Not among pytest's directories, which the account that runs the server may not enter."""
     account = find_account()
-    root = Path(tmp_path_factory.mktemp("own-server"))
-    for folder in (root, *root.parents[:2]):
-        folder.chmod(0o711)  # the account that runs the server passes through
+    root = Path(tempfile.mkdtemp(prefix="strongroom-own-server-"))
+    root.chmod(0o711)
     sockets = make_socket_directory(account)
     postgres = Postgres(root / "data", sockets, reachable_binaries(account, root).postgres_bin, account, PASSWORDS)
     postgres.initialise()
@@ -88,6 +90,7 @@ def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
             process.kill()
             process.wait()
         remove_socket_directory(sockets)
+        shutil.rmtree(root, ignore_errors=True)
 
 
 def _wait(postgres: Postgres, process: subprocess.Popen[bytes]) -> None:
