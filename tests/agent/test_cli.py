@@ -145,7 +145,7 @@ def test_backup_that_is_interrupted_ends_at_once_and_frees_its_home(tmp_path: Pa
         )
         assert put.wait(30)
         child.send_signal(number)
-        _, err = child.communicate(timeout=15)
+        _, err = child.communicate(timeout=60)
         assert (child.returncode, "Traceback" in err) == (130, False), err
         with home.locked():
             pass

@@ -115,11 +115,11 @@ def test_failed_listing_of_the_platforms_backups_deletes_none_of_them(
         faulty_s3.share, faulty_s3.kinds = 1.0, {fault}
         with pytest.raises(StoreUnavailable):
             putting.backups_in(store)
-        putting._let_oldest_go(target, store)
+        putting._let_oldest_go(target, store, set())
         faulty_s3.calm()
         assert putting.backups_in(store) == keys
     faulty_s3.next(S3Fault.STALE_LIST)
-    putting._let_oldest_go(target, store)
+    putting._let_oldest_go(target, store, set())
     assert putting.backups_in(store)[-2:] == keys[-2:], "the newest stay, also one that the listing has not heard of"
 
 

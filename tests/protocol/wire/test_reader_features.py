@@ -58,8 +58,8 @@ def test_one_feature_does_not_bring_the_other() -> None:
 
 
 @pytest.mark.parametrize("feature", ASKED)
-def test_neither_has_a_place_while_a_session_is_open(feature: str) -> None:
-    pair = samples.reading()
+def test_none_has_a_place_while_a_session_is_open(feature: str) -> None:
+    pair = agreed([feature], [feature])
     pair.from_agent(samples.BEGIN, 2)
     pair.from_gateway(samples.BEGUN, 2)
     assert pair.gateway.phase is Phase.BACKING_UP
