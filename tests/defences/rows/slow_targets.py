@@ -53,14 +53,6 @@ ROWS = (
         f"{SLOW}::test_reading_back_is_held_to_the_same_pace",
     ),
     defence(
-        "pace-ends-all-parts",
-        "law 10",
-        "An upload that is ended ends its parts too, and leaves none in the bucket.",
-        Edit("backup_platform.storage.s3_writing:_stopping", "pace.stop()", "pass"),
-        f"{SLOW}::test_a_worker_that_is_told_to_stop_ends_the_upload_at_once_and_leaves_no_parts",
-        fails_as="utils.InternalError",  # the database ends who does nothing for a minute
-    ),
-    defence(
         "parts-of-the-killed",
         "law 10",
         "Parts that a killed worker left in a bucket go with the next attempt.",
